@@ -1,0 +1,100 @@
+"""Build the quickstart texts from a folder of openly licensed corpora.
+
+    python data/quickstart/build.py CORPORA data/quickstart
+
+CORPORA holds `zh/NAME.jsonl.zst` and `en/NAME.jsonl.zst`, one document a line with a `text`. The choice of documents is a
+pure function of the text (its sha256), so the same corpora give the same bytes. ATTRIBUTION.md names sources and licences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import zstandard
+
+# language -> source -> UTF-8 bytes to take
+SHARES = {
+    "zh": {
+        "laws": 1_600_000,
+        "how_to_cook": 900_000,
+        "java_guide": 1_600_000,
+        "d2l_zh": 1_000_000,
+    },
+    "en": {
+        "openstax_biology": 600_000,
+        "openstax_economics": 500_000,
+        "openstax_physics": 500_000,
+        "rust_book": 400_000,
+        "pepys_diary": 300_000,
+        "wiki_demo": 300_000,
+    },
+}
+MAX_DOCUMENT_BYTES = 24_000  # long statutes are cut at a paragraph, so that many documents fit the share
+
+FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
+CODE_BLOCK = re.compile(r"^ *(```|~~~).*?^ *\1 *$\n?", re.S | re.M)
+MARKUP = re.compile(r"<!--[\s\S]*?-->|<[/a-zA-Z][^>\n]*>|^:(?:label|begin_tab|end_tab).*$|^ *!\[.*$|^ *\|.*$", re.M)
+LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
+BLANK = re.compile(r"\n{3,}")
+
+
+def prose(text: str) -> str:
+    """The running text of a Markdown document: no front matter, code blocks, tables, pictures or link targets."""
+    text = FRONT_MATTER.sub("", text.replace("\r\n", "\n"))
+    text = LINK.sub(r"\1", MARKUP.sub("", CODE_BLOCK.sub("", text)))
+    return BLANK.sub("\n\n", "\n".join(line.rstrip() for line in text.split("\n"))).strip()
+
+
+def cut(text: str, limit: int) -> str:
+    """The longest run of whole paragraphs from the start of `text` within `limit` UTF-8 bytes."""
+    kept, size = [], 0
+    for paragraph in text.split("\n\n"):
+        size += len(paragraph.encode()) + 2
+        if size > limit:
+            break
+        kept.append(paragraph)
+    return "\n\n".join(kept)
+
+
+def documents(path: Path) -> Iterator[dict[str, str]]:
+    """The documents of one `.jsonl.zst` file."""
+    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+        for line in io.TextIOWrapper(stream, encoding="utf-8"):
+            yield json.loads(line)
+
+
+def take(path: Path, share: int) -> list[dict[str, str]]:
+    """Documents of `path`, ordered by the hash of their text, until `share` bytes are reached."""
+    taken, size = [], 0
+    candidates = [(cut(prose(d["text"]), MAX_DOCUMENT_BYTES), d["path"]) for d in documents(path)]
+    keyed = sorted((hashlib.sha256(text.encode()).hexdigest(), text, origin) for text, origin in candidates)
+    for digest, text, origin in keyed:
+        if len(text) < 200:
+            continue
+        source = path.name.removesuffix(".jsonl.zst")
+        taken.append({"id": f"{source}-{digest[:16]}", "source": source, "path": origin, "text": text})
+        size += len(text.encode())
+        if size >= share:
+            break
+    return taken
+
+
+def main(corpora: Path, out: Path) -> None:
+    """Write `zh.jsonl.zst` and `en.jsonl.zst` into `out` and print their sizes."""
+    for language, shares in SHARES.items():
+        records = [r for name, share in shares.items() for r in take(corpora / language / f"{name}.jsonl.zst", share)]
+        lines = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in sorted(records, key=lambda r: r["id"][-16:]))
+        packed = zstandard.ZstdCompressor(level=19).compress(lines.encode())
+        (out / f"{language}.jsonl.zst").write_bytes(packed)
+        raw = sum(len(r["text"].encode()) for r in records)
+        print(f"{language}: {len(records)} documents, {raw:,} bytes of text, {len(packed):,} packed")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
