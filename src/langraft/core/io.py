@@ -54,7 +54,7 @@ class _ZstdFrames(io.RawIOBase):
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._engine = zstandard.ZstdDecompressor().decompressobj()
-        self._buffer = b""
+        self._buffer = memoryview(b"")  # slicing bytes would copy the rest at every small read
         self._in_frame = False
 
     def readable(self) -> bool:
@@ -70,7 +70,7 @@ class _ZstdFrames(io.RawIOBase):
                 return 0
             if self._engine.eof:
                 self._engine = zstandard.ZstdDecompressor().decompressobj()
-            self._buffer = self._engine.decompress(chunk)
+            self._buffer = memoryview(self._engine.decompress(chunk))
             self._in_frame = not self._engine.eof
         size = min(len(target), len(self._buffer))
         target[:size], self._buffer = self._buffer[:size], self._buffer[size:]
@@ -122,21 +122,32 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to a temporary sibling, flush it to disk, and rename it to `path`."""
-    data = content.encode() if isinstance(content, str) else content
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary sibling of `path` for writing.
+
+    When the block ends well it is flushed to disk and renamed to `path`; when it raises, it is deleted.
+
+    Raises:
+        RunFailed: the operating system refused to write.
+    """
     temporary = path.with_name(path.name + PARTIAL)
     with disk_errors(path):
         try:
             with temporary.open("wb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
-        except OSError:
+        finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to a temporary sibling, flush it to disk, and rename it to `path`."""
+    with open_atomic(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:
