@@ -1,4 +1,6 @@
-"""What every test may use: the folder of real test material, and the option that makes its absence a failure."""
+"""What every test may use: the folder of real test material, and the option that makes its absence
+a failure.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def material() -> Path:
-    """The folder of real text and tokenizers beside the checkout; the test is skipped without it."""
+    """The folder of real text and tokenizers beside the checkout; skips the test without it."""
     if not MATERIAL.is_dir():
         pytest.skip("no test material: ../shared/material is not beside the checkout")
     return MATERIAL
@@ -35,14 +37,20 @@ def material() -> Path:
 
 def _forbidden_skip(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> str:
     """The reason of a skip that `--require-material` does not accept, or nothing."""
-    if not config.getoption("--require-material") or not report.skipped or hasattr(report, "wasxfail"):
+    if (
+        not config.getoption("--require-material")
+        or not report.skipped
+        or hasattr(report, "wasxfail")
+    ):
         return ""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return reason if "material" in reason else ""
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if reason := _forbidden_skip(item.config, report):
         report.outcome, report.longrepr = "failed", f"--require-material: {reason}"

@@ -1,0 +1,67 @@
+"""One self-contained HTML page a run: no script, no network, every text escaped. Never imports
+torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from langraft.core.io import write_atomic
+from langraft.report import account, scores
+from langraft.report.run import Run, read_run
+
+__all__ = ["write_report"]
+
+PAGE = "report.html"
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into the run folder `run`, from whatever stages it holds, and return its
+    path.
+
+    The same folder gives the same bytes: the page holds no time of writing.
+
+    Raises:
+        BadInput: `run` is no run folder.
+        RunFailed: the page cannot be written.
+    """
+    page = run / PAGE
+    write_atomic(page, _render(read_run(run)))
+    return page
+
+
+def _render(run: Run) -> str:
+    here = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=here,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, _, _ = here.get_source(environment, "page.css")
+    columns, rows = scores.bits_table(run)
+    return environment.get_template("page.html").render(
+        style=Markup(style),
+        run=run,
+        name=run.recipe.get("name") or run.folder.name,
+        title=account.title(run),
+        lede=account.lede(run),
+        unfinished=account.unfinished(run),
+        targets=scores.targets(run),
+        cards=scores.cards(run),
+        curves=scores.curves(run),
+        losses=scores.losses(run),
+        columns=columns,
+        rows=rows,
+        sources=account.sources(run),
+        vocabulary=account.vocabulary(run),
+        samples=account.samples(run),
+        timings=account.timings(run),
+        origins=account.origins(run),
+        versions=account.versions(run),
+        commands=account.commands(run),
+    )
