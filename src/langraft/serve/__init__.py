@@ -1,0 +1,1 @@
+"""Talking to a model folder: `serve.chat` for the terminal. Only its modules import torch."""

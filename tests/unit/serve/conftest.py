@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_llama import TEMPLATE, save_model
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a chat template."""
+    return save_model(tmp_path_factory.mktemp("models") / "chatty", TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder without one."""
+    return save_model(tmp_path_factory.mktemp("models") / "plain", None)
