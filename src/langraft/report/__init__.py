@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report import account, scores
+from langraft.report import account, curves, scores
 from langraft.report.run import Run, read_run
 
 __all__ = ["write_report"]
@@ -53,8 +53,8 @@ def _render(run: Run) -> str:
         unfinished=account.unfinished(run),
         targets=scores.targets(run),
         cards=scores.cards(run),
-        curves=scores.curves(run),
-        losses=scores.losses(run),
+        curves=curves.curves(run),
+        losses=curves.losses(run),
         columns=columns,
         rows=rows,
         sources=account.sources(run),

@@ -104,7 +104,7 @@ def lede(run: Run) -> str:
         parts.append(
             f"{words['added_pieces']:,} pieces joined a vocabulary of {words['base_pieces']:,}"
         )
-    tokens = sum(run.results(stage).get("tokens", 0) for stage in run.pretrain_stages)
+    tokens = sum(run.results(stage).get("tokens", 0) for stage in run.training_stages())
     if tokens:
         parts.append(f"{tokens:,} tokens were trained on")
     seconds = sum(manifest.get("seconds", 0) for manifest in run.manifests.values())
@@ -236,7 +236,7 @@ def _outcome(run: Run, stage: str) -> str:
         return f"{found['added_pieces']:,} pieces added"
     if stage == "graft" and "method" in found:
         return f"{found['method']}, {'untied' if found.get('untied') else 'tied'} rows"
-    if stage.startswith("pretrain-") and "loss_last" in found:
+    if "loss_last" in found:
         speed = f"{found['tokens_per_second']:,.0f} tokens/s"
         losses = f"loss {found['loss_first']:.2f} to {found['loss_last']:.2f}"
         mix = ", ".join(
@@ -268,6 +268,13 @@ def versions(run: Run) -> list[tuple[str, str]]:
     return [(name, ", then ".join(seen)) for name, seen in found.items()]
 
 
+def _stands_alone(run: Run) -> bool:
+    """Whether the recipe in the run folder can be run from there: its paths are absolute."""
+    listed = (run.recipe.get("corpus") or {}).get("sources") or ()
+    paths = [path for source in listed for path in source["paths"]]
+    return bool(run.recipe) and all(Path(path).is_absolute() for path in paths)
+
+
 def commands(run: Run) -> list[Command]:
     """What to type next; the lines that need the finished model stand only where there is one."""
     folder = str(run.folder)
@@ -282,10 +289,10 @@ def commands(run: Run) -> list[Command]:
                 f"from transformers import AutoModelForCausalLM\nmodel = {load}",
             )
         )
-    elif run.recipe_text:
+    elif _stands_alone(run):
         line = ["langraft", "run", str(run.folder / "recipe.yaml"), "--out", folder]
         found.append(Command("go on where this run stopped", shlex.join(line)))
-    if model and run.recipe_text:
+    if model and _stands_alone(run):
         again = ["langraft", "run", str(run.folder / "recipe.yaml"), "--out", f"{folder}-again"]
         found.append(Command("do it all again in another folder", shlex.join(again)))
     found.append(Command("write this page anew", shlex.join(["langraft", "report", folder])))

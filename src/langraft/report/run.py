@@ -15,6 +15,7 @@ from langraft.core.manifest import read_manifest
 from langraft.core.metrics import read_metrics
 
 FIRST = ("corpus", "tokenizer", "graft")
+TRAINING = ("pretrain", "twin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +41,11 @@ class Run:
         found: Mapping[str, Any] = self.manifests.get(stage, {}).get("results", {})
         return found
 
-    @property
-    def pretrain_stages(self) -> list[str]:
-        """The folder names of the pretraining stages, finished or begun, in order."""
+    def training_stages(self, prefix: str = "pretrain-") -> list[str]:
+        """The folder names of the stages that train (`twin-`: the twin's), in order."""
         begun = [record["stage"] for record in self.metrics if "tokens" in record]
         names = [*self.manifests, *begun]
-        found = {name for name in names if name.startswith("pretrain-")}
+        found = {name for name in names if name.startswith(prefix)}
         return sorted(found, key=lambda name: _place(self.recipe, name))
 
 
@@ -85,10 +85,11 @@ def _place(recipe: Mapping[str, Any], stage: str) -> tuple[int, int, str]:
     """Where a stage stands in the order of the run; stages the recipe does not know come last."""
     if stage in FIRST:
         return 0, FIRST.index(stage), stage
-    if stage.startswith("pretrain-"):
-        names = [f"pretrain-{part['name']}" for part in recipe.get("pretrain") or ()]
-        return 1, names.index(stage) if stage in names else len(names), stage
-    return (2, 0, stage) if stage == "eval" else (3, 0, stage)
+    kind, _, name = stage.partition("-")
+    if kind in TRAINING:
+        names = [part["name"] for part in recipe.get("pretrain") or ()]
+        return 1 + TRAINING.index(kind), names.index(name) if name in names else len(names), stage
+    return (3, 0, stage) if stage == "eval" else (4, 0, stage)
 
 
 def finite(value: Any) -> TypeGuard[float]:

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from langraft.report.charts import Chart, Guide, Line, Mark, Point, line_chart, smooth, thin
 from langraft.report.run import Run, finite
 from langraft.report.words import figure, language, percent
 
@@ -100,22 +98,25 @@ def mean(bits: Bits, sources: Iterable[str]) -> float | None:
     return sum(bits[name] for name in names) / len(names)
 
 
-def _limit(run: Run) -> float | None:
+def forgetting_limit(run: Run) -> float | None:
     """The old languages' allowed relative rise; None when the recipe sets none."""
     limit = (run.recipe.get("forgetting") or {}).get("max_rise")
     return limit if finite(limit) else None
 
 
-def _sources_of(run: Run, code: str, bits: Bits) -> list[str]:
+def sources_of(run: Run, code: str, bits: Bits) -> list[str]:
+    """The sources in the language `code` that `bits` holds."""
     return [name for name, spoken in languages(run).items() if spoken == code and name in bits]
 
 
 def targets(run: Run) -> list[Target]:
-    """The targets that the evaluation judged."""
-    return [
-        Target(str(t["name"]), figure(t["value"]), figure(t["limit"]), bool(t["met"]))
-        for t in run.results("eval").get("targets", ())
-    ]
+    """The targets that the evaluation judged; those marked `percent` are relative changes."""
+    found = []
+    for target in run.results("eval").get("targets", ()):
+        form = percent if target.get("percent") else figure
+        value, limit = form(target["value"]), form(target["limit"])
+        found.append(Target(str(target["name"]), value, limit, bool(target["met"])))
+    return found
 
 
 def cards(run: Run) -> list[Card]:
@@ -166,7 +167,7 @@ def _tokens_card(run: Run) -> Card | None:
 
 def _bits_card(run: Run, code: str) -> Card | None:
     bits = all_bits(run)
-    sources = _sources_of(run, code, bits.get("base", {}))
+    sources = sources_of(run, code, bits.get("base", {}))
     values = {model: value for model in bits if (value := mean(bits[model], sources)) is not None}
     if "base" not in values or len(values) < 2:
         return None
@@ -174,7 +175,7 @@ def _bits_card(run: Run, code: str) -> Card | None:
     if latest not in values:
         return None
     change, is_new = values[latest] / values["base"] - 1, code == new_language(run)
-    limit = _limit(run)
+    limit = forgetting_limit(run)
     tones = {
         "base": "base",
         "grafted": "graft",
@@ -236,110 +237,3 @@ def bits_table(run: Run) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
         for name in names
     ]
     return [MODELS[model] for model in bits], rows
-
-
-def curves(run: Run) -> list[Chart]:
-    """Bits per byte of every language against tokens trained on, the new language first."""
-    offsets = _offsets(run)
-    codes = list(dict.fromkeys(languages(run).values()))
-    found = [_bits_chart(run, code, offsets) for code in codes]
-    return [chart for chart in found if chart is not None]
-
-
-def losses(run: Run) -> list[Chart]:
-    """What the optimisers saw: the training loss against tokens, the grafting's own losses against
-    steps.
-    """
-    found = [
-        _graft_chart(run, "error", "Input rows: distillation error"),
-        _graft_chart(run, "regression_loss", "Output rows: regression loss"),
-        _loss_chart(run, _offsets(run)),
-    ]
-    return [chart for chart in found if chart is not None]
-
-
-def _offsets(run: Run) -> dict[str, float]:
-    """Tokens trained on before each pretraining stage began, and under "" the tokens of the whole
-    run.
-    """
-    offsets, total = {}, 0.0
-    for stage in run.pretrain_stages:
-        offsets[stage] = total
-        logged = [
-            r["tokens"] for r in run.metrics if r["stage"] == stage and finite(r.get("tokens"))
-        ]
-        total += max([run.results(stage).get("tokens", 0), *logged])
-    return offsets | {"": total}
-
-
-def _series(run: Run, offsets: Mapping[str, float], key: str) -> list[tuple[float, Any]]:
-    """(tokens since the first stage began, value) of every pretraining record that holds `key`."""
-    found = [
-        (offsets[r["stage"]] + r["tokens"], r[key])
-        for r in run.metrics
-        if r["stage"] in offsets and key in r and finite(r.get("tokens"))
-    ]
-    return sorted(found, key=lambda pair: pair[0])
-
-
-def _marks(offsets: Mapping[str, float]) -> list[Mark]:
-    stages = [(stage.removeprefix("pretrain-"), at) for stage, at in offsets.items() if stage]
-    return [Mark(name, at) for name, at in stages] if len(stages) > 1 else []
-
-
-def _bits_chart(run: Run, code: str, offsets: Mapping[str, float]) -> Chart | None:
-    bits, evaluated = all_bits(run), _series(run, offsets, "bits")
-    sources = _sources_of(run, code, bits.get("base", {}))
-    sources = [name for name in sources if all(name in found for _, found in evaluated)]
-    base, start = mean(bits.get("base", {}), sources), mean(bits.get("grafted", {}), sources)
-    points = [(at, value) for at, found in evaluated if (value := mean(found, sources)) is not None]
-    if start is not None and not (points and points[0][0] == 0):
-        points.insert(0, (0.0, start))
-    end = mean(bits.get("adapted", {}), sources)
-    if end is not None and points and points[-1][0] < offsets[""]:
-        points.append((offsets[""], end))
-    if base is None or len(points) < 2:
-        return None
-    is_new, guides = code == new_language(run), [Guide("untouched base", base, "base")]
-    limit = _limit(run)
-    if not is_new and limit is not None:
-        guides.append(Guide(f"forgetting limit ({percent(limit)})", base * (1 + limit), "limit"))
-    line = Line(
-        "this model", points, "new" if is_new else "old", dots=True, hollow_first=start is not None
-    )
-    title = f"{language(code)}: bits per byte"
-    return line_chart(
-        title,
-        "tokens trained on",
-        [line],
-        guides,
-        _marks(offsets),
-        "The hollow dot is the zero-step score.",
-    )
-
-
-def _loss_chart(run: Run, offsets: Mapping[str, float]) -> Chart | None:
-    points = [(at, value) for at, value in _series(run, offsets, "loss") if finite(value)]
-    if len(points) < 2:
-        return None
-    lines = [
-        Line("each step", thin(points), "faint"),
-        Line("moving mean", thin(smooth(points)), "ink"),
-    ]
-    note = "Per token of the new tokenizer: shows that it learns, compares with no other tokenizer."
-    return line_chart(
-        "Training loss per token", "tokens trained on", lines, (), _marks(offsets), note
-    )
-
-
-def _graft_chart(run: Run, key: str, title: str) -> Chart | None:
-    points: list[Point] = [
-        (r["step"], r[key]) for r in run.metrics if r["stage"] == "graft" and finite(r.get(key))
-    ]
-    if len(points) < 2:
-        return None
-    lines = [
-        Line("each step", thin(points), "faint"),
-        Line("moving mean", thin(smooth(points)), "graft"),
-    ]
-    return line_chart(title, "steps", lines)

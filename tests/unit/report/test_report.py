@@ -14,6 +14,7 @@ from sample_run import RESULTS, build_run
 
 from langraft.core.errors import BadInput
 from langraft.report import scores, write_report
+from langraft.report.curves import curves
 from langraft.report.run import read_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "i/"}
@@ -69,6 +70,41 @@ def test_the_numbers_of_every_stage_are_on_the_page(tmp_path: Path) -> None:
     )
     assert "langraft chat runs/quickstart-zh/pretrain-replay/model" in text
     assert "将五花肉切成小块" in text and "AMD EPYC 7B13" in text and "cd" * 32 in text
+
+
+def test_commands_are_shown_only_where_they_work(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run")
+    again, go_on = "do it all again in another folder", "go on where this run stopped"
+    assert (
+        again not in page_of(folder)[1].text
+    )  # the recipe's paths lead nowhere from the run folder
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("[data/", "[/data/"))
+    assert again in page_of(folder)[1].text
+    shutil.rmtree(folder / "eval")
+    assert go_on in page_of(folder)[1].text
+
+
+def test_the_twin_has_its_own_line(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run")
+    assert "trained alike" not in str(curves(read_run(folder))[0].legend)
+    with (folder / "metrics.jsonl").open("a") as stream:
+        for stage, tokens, bits in (("twin-rows", 20480, 1.9), ("twin-replay", 61440, 1.79)):
+            record = {"stage": stage, "step": 9, "tokens": tokens, "bits": {"zh": bits, "en": 1.22}}
+            stream.write(json.dumps(record) + "\n")
+    chinese = curves(read_run(folder))[0]
+    assert ("twin", "trained alike, not extended") in chinese.legend
+    for tip in ("extended: 1.941 at 0", "extended: 1.900 at 20.5k", "extended: 1.790 at 81.9k"):
+        assert tip in str(chinese.svg)
+
+
+def test_relative_targets_are_written_as_percent(tmp_path: Path) -> None:
+    results = copy.deepcopy(RESULTS)
+    results["eval"]["targets"] = [
+        {"name": "change", "value": -0.0571, "limit": -0.05, "met": True, "percent": True}
+    ]
+    text = page_of(build_run(tmp_path / "run", results))[1].text.replace("\u202f", " ")
+    assert "change: \u22125.7 % met, asked \u22125.0 %" in text
 
 
 def test_targets_say_met_or_missed(tmp_path: Path) -> None:
@@ -136,7 +172,6 @@ def test_a_run_that_stopped_early_shows_what_there_is(tmp_path: Path, reached: i
     assert tree.open == []
     assert f"has not reached its end: {', '.join(STAGES[reached:])} still to do" in tree.text
     assert "langraft chat" not in tree.text
-    assert "go on where this run stopped" in tree.text
     assert ("old text is encoded as before" in tree.text) == (reached >= 2)
     assert ("2.272" in tree.text) == (reached >= 3)
 
@@ -168,7 +203,7 @@ def test_stages_without_a_recipe_are_enough(tmp_path: Path) -> None:
 
 def test_tokens_add_up_over_the_stages(tmp_path: Path) -> None:
     run = read_run(build_run(tmp_path / "run"))
-    chinese, english = scores.curves(run)
+    chinese, english = curves(run)
     assert chinese.title == "Chinese: bits per byte"
     for tip in ("2.272 at 0", "2.131 at 20.5k", "1.952 at 41k", "1.830 at 81.9k"):
         assert tip in str(chinese.svg)
