@@ -35,7 +35,7 @@ format: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 
 docs: setup ## build the documentation into site/, warnings are errors
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 constraints: ## resolve anew in an empty environment and rewrite constraints.txt
