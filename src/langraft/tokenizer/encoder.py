@@ -44,8 +44,8 @@ class Encoder:
 
     path: Path
     family: str
-    definition: dict[str, Any]
-    model: Any = None
+    definition: dict[str, Any] = dataclasses.field(repr=False)
+    model: Any = dataclasses.field(default=None, repr=False)
 
     @functools.cached_property
     def tokenizer(self) -> tokenizers.Tokenizer:

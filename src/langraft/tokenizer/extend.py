@@ -73,6 +73,8 @@ def extend_tokenizer(
     ):
         if value < smallest:
             raise BadInput(f"{name}: {value} is too small; the smallest is {smallest}")
+    if out.exists() and base.exists() and out.resolve() in (base.resolve(), base.resolve().parent):
+        raise BadInput(f"{out}: is the folder of the base; write the extended tokenizer elsewhere")
     encoder = load_encoder(base)
     corpus = read_corpus(encoder, texts, read_scripts(scripts))
     learned = learn(
@@ -166,7 +168,7 @@ def _extended_model(base: Encoder, learned: Learned) -> bytes:
 
 
 def _write_config(source: Path, base: Encoder, out: Path) -> None:
-    """Name a class that takes `tokenizer.json` as it is: `LlamaTokenizer` changes its normalizer."""
+    """Name a class that takes `tokenizer.json` as it is: `LlamaTokenizer` does not."""
     path = source / "tokenizer_config.json"
     config = dict(read_json(path)) if path.exists() else _config_of(base)
     if config.get("tokenizer_class") != "TokenizersBackend":

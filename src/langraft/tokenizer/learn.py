@@ -216,7 +216,7 @@ def _select(
     while True:
         pieces, merges, taken = builder.build(list(pairs), size, dropped)
         uses = builder.uses(runs, taken)
-        unused = _unused_leaves(pieces, merges, uses)
+        unused = unused_leaves(pieces, merges, uses)
         if not unused:
             break
         dropped |= unused
@@ -232,7 +232,7 @@ def _select(
     )
 
 
-def _unused_leaves(
+def unused_leaves(
     pieces: Sequence[bytes], merges: Sequence[Merge], uses: Counter[bytes]
 ) -> set[bytes]:
     """Pieces that never occur and that no other kept piece is made of."""

@@ -22,6 +22,9 @@ CJK = frozenset({"Han", "Hiragana", "Katakana", "Bopomofo", "Hangul"})
 # CJK symbols and punctuation, vertical and small forms, full-width forms: Unicode files most of
 # them under "Common".
 CJK_PUNCTUATION = r"\u3000-\u303F\uFE30-\uFE6F\uFF00-\uFFEF"
+# Marks that Latin text has too are old text, unless they stand in the blocks of other scripts, as
+# the accents of Devanagari do.
+SHARED_WITH_LATIN = r"\p{Script_Extensions=Latin}--[\u0370-\u1AAF\uFF00-\uFFEF]"
 NAMES = """
 Arabic Armenian Bengali Bopomofo Cherokee Cyrillic Devanagari Ethiopic Georgian Greek
 Gujarati Gurmukhi Han Hangul Hebrew Hiragana Kannada Katakana Khmer Lao Latin Malayalam
@@ -53,12 +56,9 @@ class Scripts:
         """One character of the new language alone: of the scripts, or their own punctuation."""
         shared = "".join(rf"\p{{Script_Extensions={name}}}" for name in self.names)
         marks = CJK_PUNCTUATION if CJK & set(self.names) else ""
-        old = (
-            ""
-            if "Latin" in self.names
-            else r"--[\p{ASCII}\p{Script_Extensions=Latin}--[\uFF00-\uFFEF]]"
-        )
-        return regex.compile(rf"(?V1)[[{shared}{marks}]{old}]")
+        old = "" if "Latin" in self.names else rf"--[\p{{ASCII}}[{SHARED_WITH_LATIN}]]"
+        blocks = "".join(map(_block, self.names))
+        return regex.compile(rf"(?V1)[[{shared}{marks}{blocks}]{old}]")
 
     @functools.cached_property
     def spaced(self) -> bool:
@@ -105,6 +105,15 @@ class Scripts:
         characters = [chr(point) for point in completions(prefix) if not 0xD800 <= point < 0xE000]
         assigned = [c for c in characters if unicodedata.category(c) not in ("Cn", "Co")]
         return bool(assigned) and all(self.owned.fullmatch(c) for c in assigned)
+
+
+def _block(name: str) -> str:
+    """The Unicode block named like the script, if there is one: it holds the script's accents."""
+    try:
+        regex.compile(rf"\p{{Block={name}}}")
+    except regex.error:
+        return ""
+    return rf"\p{{Block={name}}}"
 
 
 def read_scripts(names: Sequence[str]) -> Scripts:

@@ -53,16 +53,19 @@ def align(
     """
     ends = np.cumsum(base.byte_lengths[np.asarray(base_ids, dtype=np.int64)])
     wanted = np.cumsum(extended.byte_lengths[np.asarray(extended_ids, dtype=np.int64)])
-    if len(wanted) == 0 or len(ends) == 0:
-        if len(wanted) == len(ends):
-            return []
-        raise BadInput(f"{extended.path}: one of the two encodings of the text is empty")
-    places = np.searchsorted(ends, wanted)
-    if ends[-1] != wanted[-1] or (ends[places] != wanted).any():
-        wrong = int(np.flatnonzero(ends[np.minimum(places, len(ends) - 1)] != wanted)[0])
+    total, new_total = int(ends[-1]) if len(ends) else 0, int(wanted[-1]) if len(wanted) else 0
+    if total != new_total:
         raise BadInput(
-            f"{extended.path}: token {wrong} ({extended.piece_text(extended_ids[wrong])!r}) ends "
-            f"where no token of {base.path} ends; align takes two encodings of one text, the "
-            "second by an extension of the first"
+            f"{extended.path}: its tokens spell {new_total} bytes and those of {base.path} spell "
+            f"{total}; align takes two encodings of one text"
+        )
+    places = np.searchsorted(ends, wanted)
+    straddling = np.flatnonzero(ends[places] != wanted)
+    if len(straddling):
+        piece = extended.piece_text(extended_ids[int(straddling[0])])
+        raise BadInput(
+            f"{extended.path}: token {straddling[0]} ({piece!r}) ends where no token of "
+            f"{base.path} ends; align takes two encodings of one text, the second by an "
+            "extension of the first"
         )
     return [int(place) for place in places]
