@@ -192,6 +192,26 @@ def test_without_dedup_no_copy_of_a_held_out_text_is_trained_on(folder: Path) ->
         assert kept + sum(source["dropped"].values()) == source["read"]
 
 
+def test_without_dedup_a_copy_made_of_short_lines_is_recognised_too(folder: Path) -> None:
+    verses = ["\n".join(chinese(n)[i : i + 7] for i in range(0, 130, 7)) for n in range(40)]
+    jsonl(folder / "verses.jsonl", verses)
+    two = {"name": "two", "paths": ["verses.jsonl"], "language": "zh"}
+    jsonl(folder / "half.jsonl", verses[:20])
+    half = {"name": "half", "paths": ["half.jsonl"], "language": "zh"}
+    counts = build_corpus(corpus(half, two, dedup={"exact": False}), "zh", folder, folder / "more")
+    texts = {
+        (name, part): {
+            document.text
+            for document in read_documents(folder / "more" / part / f"{name}.jsonl.zst")
+        }
+        for name in ("half", "two")
+        for part in ("train", "holdout")
+    }
+    held = texts["half", "holdout"] | texts["two", "holdout"]
+    assert held and not held & (texts["half", "train"] | texts["two", "train"])
+    assert sum(s["dropped"].get("near_holdout", 0) for s in counts["sources"].values()) > 0
+
+
 def test_normalise_none_keeps_texts_as_they_are(folder: Path) -> None:
     jsonl(folder / "zh.jsonl", [chinese(n) + "ＡＢ \r\n" for n in range(20)])
     build_corpus(corpus(ZH, clean={"normalise": "none"}), "zh", folder, folder / "out")

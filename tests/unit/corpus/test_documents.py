@@ -59,3 +59,15 @@ def test_what_is_no_document_is_named_by_line(tmp_path: Path, line: bytes) -> No
     assert next(documents) == ONE
     with pytest.raises(BadInput, match=r"a\.jsonl\.zst:2: "):
         next(documents)
+
+
+def test_no_flipped_byte_goes_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    write_documents(path, [ONE])
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert list(read_documents(path)) == [ONE], place
+        except BadInput:
+            continue

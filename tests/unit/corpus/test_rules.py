@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from langraft.core.errors import BadInput
@@ -106,3 +108,19 @@ def test_bad_tables_and_overrides(table: str, overrides: dict[str, float], messa
 def test_the_texts_above_are_what_they_claim() -> None:
     assert Measured(PLAIN + OTHER).tokens() == 120 == len(set(PLAIN + OTHER))
     assert judge(PLAIN, thresholds("zh")).kept and judge(WORDS, thresholds("en")).kept
+
+
+def test_the_guide_states_the_tables(root: Path) -> None:
+    guide = (root / "docs" / "corpus.md").read_text(encoding="utf-8")
+    stated: dict[str, dict[str, float]] = {name: {} for name in ("zh", "en", "any")}
+    for line in guide.splitlines():
+        if not line.startswith(("| `min_", "| `max_")):
+            continue
+        rule, *limits = line.strip("|").split("|")
+        for name, limit in zip(stated, limits, strict=True):
+            if number := limit.strip(" ᴳᶠ"):
+                stated[name][rule.split("`")[1]] = float(number)
+                mark = {"ᴳ": "Gopher", "ᶠ": "FineWeb-2"}.get(limit.strip()[-1], "own")
+                source = next(r.source for r in TABLES[name].rows if r.key == rule.split("`")[1])
+                assert source.startswith(mark)
+    assert stated == {name: {r.key: r.limit for r in table.rows} for name, table in TABLES.items()}
