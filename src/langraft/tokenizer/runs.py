@@ -26,7 +26,8 @@ Array = npt.NDArray[np.int64]
 FIRST_SYMBOL = 0x10000  # past the basic plane, so that no symbol is white space
 BREAK = 0x20
 BATCH_CHARACTERS = 500_000
-MOST_CHARACTERS = 200_000_000
+PART_CHARACTERS = 200_000
+MOST_CHARACTERS = 15_000_000
 LONGEST_UNIT = 12
 
 
@@ -41,7 +42,7 @@ class Corpus:
         runs: runs of the script as private code points, with their counts.
         unfinished: units of two or more base tokens (words' characters and punctuation marks),
             with their counts.
-        characters: characters read; tokens: base tokens they took.
+        characters: characters learnt from; tokens: base tokens they took.
     """
 
     base: Encoder
@@ -60,22 +61,47 @@ class Corpus:
 def read_corpus(base: Encoder, texts: Iterable[str], scripts: Scripts) -> Corpus:
     """Encode `texts` with the base and count the units and runs of `scripts`, batch by batch.
 
-    Reading stops, with a warning, after MOST_CHARACTERS: counts no longer move by then.
+    Of more than MOST_CHARACTERS an even sample is taken, with a warning.
     """
     corpus = Corpus(base, scripts)
     reader = _Reader(corpus)
-    for batch in _batches(texts):
+    sampled, stride = sample(texts, MOST_CHARACTERS)
+    if stride > 1:
+        warn(f"the text is long: pieces are learnt from every {stride}th part of it")
+    for batch in _batches(sampled):
         reader.add(batch)
-        if corpus.characters >= MOST_CHARACTERS:
-            warn(
-                f"pieces are learnt from the first {corpus.characters:,} characters; "
-                "the rest of the text is not read"
-            )
-            break
     return corpus
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+def sample(texts: Iterable[str], most: int) -> tuple[list[str], int]:
+    """Every n-th of `texts`, n the smallest power of two that leaves at most `most` characters.
+
+    Long texts are cut into parts first. Holds no more than the sample and one text in memory.
+
+    Returns:
+        The sample, and n.
+    """
+    kept: list[str] = []
+    characters, stride = 0, 1
+    for index, part in enumerate(_parts(texts)):
+        if index % stride:
+            continue
+        kept.append(part)
+        characters += len(part)
+        while characters > most and len(kept) > 1:
+            kept = kept[::2]
+            stride *= 2
+            characters = sum(map(len, kept))
+    return kept, stride
+
+
+def _parts(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        for begin in range(0, len(text), PART_CHARACTERS):
+            yield text[begin : begin + PART_CHARACTERS]
+
+
+def _batches(texts: list[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     characters = 0
     for text in texts:
@@ -98,7 +124,6 @@ class _Reader:
         self.symbols: dict[Ids, int] = {}
         self.spaced: set[int] = set()
         self.kinds: dict[Ids, int] = {}
-        self.single_symbols = np.full(len(table), -1, dtype=np.int64)
 
     def add(self, texts: list[str]) -> None:
         """Count one batch."""
