@@ -1,4 +1,6 @@
-"""The recipe: one YAML file, read into frozen models. An unknown key is an error that names its line and the nearest known key."""
+"""The recipe: one YAML file, read into frozen models. An unknown key is an error that names its
+line and the nearest known key.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Language(Section):
 
 
 class Source(Section):
-    """One body of text: files or folders (globs allowed), their language, and the bucket their documents belong to."""
+    """One body of text: files or folders (globs allowed), their language, and the bucket their
+    documents belong to.
+    """
 
     name: Name
     paths: tuple[str, ...] = Field(min_length=1)
@@ -60,7 +64,9 @@ class Holdout(Section):
 
 
 class Corpus(Section):
-    """Text in: sources, cleaning, rules, dedup, hold-out. `rules` names a table; `thresholds` overrides it key by key."""
+    """Text in: sources, cleaning, rules, dedup, hold-out. `rules` names a table; `thresholds`
+    overrides it key by key.
+    """
 
     sources: tuple[Source, ...] = Field(min_length=1)
     clean: Clean = Clean()
@@ -79,7 +85,9 @@ class Corpus(Section):
 
 
 class Tokenizer(Section):
-    """How the vocabulary grows. `size` counts added pieces; `pad_to` rounds the model's rows up to a multiple."""
+    """How the vocabulary grows. `size` counts added pieces; `pad_to` rounds the model's rows up to
+    a multiple.
+    """
 
     method: Literal["keep", "continued-bpe"] = "continued-bpe"
     size: Positive = 1_600
@@ -89,27 +97,31 @@ class Tokenizer(Section):
 
 
 class Distil(Section):
-    """Token distillation of new input rows and regression of new output rows.
+    """How new rows are learnt from the base's own hidden states.
 
     Attributes:
-        steps: optimiser steps for the input rows.
-        batch_tokens: new-segmentation tokens a step.
-        lr: Adam's peak rate, decayed linearly to zero.
-        positions: hidden states cached for the output regression.
-        regression_steps, regression_lr, negatives: the regression's own steps, rate, and sampled old rows a step.
+        positions: ends of new-segmentation tokens at which the base is observed.
+        depth: layers after which hidden states are matched by the input rows.
+        steps, batch_tokens, lr: the input rows' steps, tokens a step, and Adam's rate.
+        output_steps, output_positions, output_lr: the same for the regression of the output rows.
+        ridge: pull of each output row towards its start, as a weight on the squared distance.
     """
 
-    steps: Positive = 100
-    batch_tokens: Positive = 1_024
+    positions: Positive = 40_000
+    depth: Positive = 8
+    steps: Positive = 60
+    batch_tokens: Positive = 1_440
     lr: Rate = 5e-3
-    positions: Positive = 50_000
-    regression_steps: Positive = 120
-    regression_lr: Rate = 3e-3
-    negatives: Positive = 4_096
+    output_steps: Positive = 300
+    output_positions: Positive = 2_048
+    output_lr: Rate = 3e-3
+    ridge: Annotated[float, Field(ge=0)] = 10.0
 
 
 class Graft(Section):
-    """How new rows start. `untie: auto` unties a tied model exactly when its output rows are learned on their own."""
+    """How new rows start. `untie: auto` unties a tied model exactly when its output rows are
+    learned on their own.
+    """
 
     init: Literal["subtoken-mean", "distil"] = "distil"
     untie: Literal["auto"] | bool = "auto"
@@ -124,8 +136,12 @@ class Pretrain(Section):
         tokens: budget in tokens of the model's tokenizer.
         lr: peak rate; `lr_new_rows` is the rate of the added rows (default: the same).
         mix: share of every batch by language; must sum to 1. Default: the new language alone.
-        batch_tokens, row_tokens: tokens an optimiser step, and tokens a packed row; the first is a multiple of the second.
-        warmup, decay: shares of the steps (WSD schedule: linear warm-up, stable, linear decay to zero).
+        batch_tokens, row_tokens: tokens an optimiser step, and tokens a packed row; the first is a
+            multiple of the second.
+        micro_rows: rows in memory at one time; gradients add up over the batch (default: the whole
+            batch).
+        warmup, decay: shares of the steps (WSD schedule: linear warm-up, stable, linear decay to
+            zero).
         evaluate: how many times bits per byte are measured on the way, the end included.
     """
 
@@ -137,6 +153,7 @@ class Pretrain(Section):
     mix: Mapping[Name, Fraction] = {}
     batch_tokens: Positive = 1_024
     row_tokens: Positive = 512
+    micro_rows: Positive | None = None
     warmup: Fraction = 0.05
     decay: Fraction = 0.5
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -147,11 +164,16 @@ class Pretrain(Section):
     @model_validator(mode="after")
     def _budget_fits(self) -> Pretrain:
         if self.batch_tokens % self.row_tokens:
-            raise ValueError(f"batch_tokens {self.batch_tokens} is not a multiple of row_tokens {self.row_tokens}")
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} is not a multiple of row_tokens "
+                f"{self.row_tokens}"
+            )
         if self.mix and abs(sum(self.mix.values()) - 1) > 1e-6:
             raise ValueError(f"mix sums to {sum(self.mix.values()):g}, not to 1")
         if self.warmup + self.decay > 1:
-            raise ValueError(f"warmup {self.warmup} and decay {self.decay} are more than the whole stage")
+            raise ValueError(
+                f"warmup {self.warmup} and decay {self.decay} are more than the whole stage"
+            )
         return self
 
 
@@ -163,16 +185,31 @@ class Forgetting(Section):
 
 
 class Eval(Section):
-    """What is measured: bits per byte on the hold-outs, and prompts continued by base and new model for the report."""
+    """What is measured, and what counts as success.
 
-    bits: bool = True
+    Attributes:
+        bits: measure bits per byte on the hold-out of every source.
+        window: tokens a model sees at a time.
+        max_bytes: UTF-8 bytes scored for each source, spread over its held-out documents.
+        prompts: texts continued by the base and the new model, for the report.
+        better_bits: target: the new language's bits per byte fall by at least this share of the
+            base's.
+        fewer_tokens: target: the new language takes at least so many times fewer tokens per
+            character.
+    """
+
+    bits: Literal[True] = True
     window: Positive = 512
-    max_bytes: Positive = 60_000
+    max_bytes: Positive = 24_000
     prompts: tuple[str, ...] = ()
+    better_bits: Fraction = 0.05
+    fewer_tokens: Annotated[float, Field(ge=1)] = 1.8
 
 
 class Hardware(Section):
-    """Where it runs. `auto` takes a GPU when there is one, and bf16 where the device computes in it."""
+    """Where it runs. `auto` takes a GPU when there is one, and bf16 where the device computes in
+    it.
+    """
 
     devices: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -203,7 +240,8 @@ class Recipe(Section):
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read the recipe in `path`, with `a.b=c` overrides (values are YAML; list items by index) laid over it.
+    """Read the recipe in `path`, with `a.b=c` overrides (values are YAML; list items by index) laid
+    over it.
 
     Raises:
         BadInput: not YAML, an unknown key, a bad value; the message names file, line and key.
@@ -234,15 +272,21 @@ def needs(recipe: Recipe, *sections: str) -> None:
     """
     for section in sections:
         if getattr(recipe, section) in (None, ()):
-            raise BadInput(f"recipe {recipe.name!r} has no `{section}:` section, and this step needs one")
+            raise BadInput(
+                f"recipe {recipe.name!r} has no `{section}:` section, and this step needs one"
+            )
 
 
-def _lines(node: yaml.Node | None, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
+def _lines(
+    node: yaml.Node | None, path: tuple[str | int, ...] = ()
+) -> dict[tuple[str | int, ...], int]:
     """The 1-based line of every key path below a composed YAML node."""
     found = {path: node.start_mark.line + 1} if node is not None else {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            found |= _lines(value, (*path, key.value)) | {(*path, key.value): key.start_mark.line + 1}
+            found |= _lines(value, (*path, key.value)) | {
+                (*path, key.value): key.start_mark.line + 1
+            }
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             found |= _lines(value, (*path, index))
@@ -252,17 +296,17 @@ def _lines(node: yaml.Node | None, path: tuple[str | int, ...] = ()) -> dict[tup
 def _override(tree: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator:
-        raise BadInput(f"--set {override}: write it as key.key=value, for example --set pretrain.0.tokens=10000")
+        raise BadInput(
+            f"--set {override}: write it as key.key=value, for example --set "
+            f"pretrain.0.tokens=10000"
+        )
     *parents, last = [int(part) if part.isdigit() else part for part in key.split(".")]
     place: Any = tree
     try:
         for part in parents:
-            if isinstance(place, dict):
-                place = place.setdefault(part, {})
-            else:
-                place = place[part]
+            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
         if not isinstance(place, dict):
-            place[last]  # noqa: B018  (an index outside the list is an error, not an append)
+            place[last]
         place[last] = yaml.safe_load(value)
     except (KeyError, IndexError, TypeError) as error:
         raise BadInput(f"--set {override}: the recipe has no place {key!r}") from error
@@ -278,7 +322,11 @@ def _explain(path: Path, lines: Mapping[tuple[str | int, ...], int], tree: Any, 
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _keys_at(place[:-1]), n=1)
         return f"{where}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    value = "" if isinstance(error["input"], dict | list) or error["type"] == "missing" else f" (got {error['input']!r})"
+    value = (
+        ""
+        if isinstance(error["input"], dict | list) or error["type"] == "missing"
+        else f" (got {error['input']!r})"
+    )
     return f"{where}: {key}: {error['msg']}{value}"
 
 
@@ -294,4 +342,6 @@ def _keys_at(place: Sequence[str | int]) -> list[str]:
 def _section_of(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    return next((found for arg in getattr(annotation, "__args__", ()) if (found := _section_of(arg))), None)
+    return next(
+        (found for arg in getattr(annotation, "__args__", ()) if (found := _section_of(arg))), None
+    )

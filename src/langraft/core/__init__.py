@@ -1,1 +1,3 @@
-"""What every room stands on: errors, files, manifests, metrics, messages, hardware. Imports no other room and no torch."""
+"""What every room stands on: errors, files, manifests, metrics, messages, hardware. Imports no
+other room and no torch.
+"""

@@ -1,4 +1,6 @@
-"""Files: compressed text in, atomic writes out, hashes. Nothing half-written ever carries a final name."""
+"""Files: compressed text in, atomic writes out, hashes. Nothing half-written ever carries a final
+name.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
             else:
                 yield raw
     except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise BadInput(f"{path}: the compressed file is truncated or corrupt ({error}); fetch it again") from error
+        raise BadInput(
+            f"{path}: the compressed file is truncated or corrupt ({error}); fetch it again"
+        ) from error
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file") from error
     except IsADirectoryError as error:
@@ -49,7 +53,9 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
 
 
 class _ZstdFrames(io.RawIOBase):
-    """A zstd stream that reports truncation: the library's own reader ends silently in mid-frame."""
+    """A zstd stream that reports truncation: the library's own reader ends silently in
+    mid-frame.
+    """
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -85,7 +91,9 @@ def sha256_file(path: Path) -> str:
 
 def sha256_json(value: Any) -> str:
     """The sha256 of `value` as canonical JSON (sorted keys, no spaces), in hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:
@@ -102,7 +110,8 @@ REFUSED = {
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission below `path` into one clear error; other errors pass unchanged.
+    """Turn a full disk or a missing permission below `path` into one clear error; other errors pass
+    unchanged.
 
     Raises:
         RunFailed: the operating system refused to write.
@@ -114,7 +123,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(_existing(path)).free
         raise RunFailed(
-            f"{path}: cannot write ({error.strerror or error}); {free / 1e9:.2f} GB are free there. "
+            f"{path}: cannot write ({error.strerror or error}); {free / 1e9:.2f} GB are free. "
             "Free some space or choose another folder with --out, then run the same command again"
         ) from error
 
@@ -129,7 +138,8 @@ def _existing(path: Path) -> Path:
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary sibling of `path` for writing.
 
-    When the block ends well it is flushed to disk and renamed to `path`; when it raises, it is deleted.
+    When the block ends well it is flushed to disk and renamed to `path`; when it raises, it is
+    deleted.
 
     Raises:
         RunFailed: the operating system refused to write.
@@ -181,7 +191,9 @@ def remove(path: Path) -> None:
 
 
 def replace_folder(partial: Path, final: Path) -> None:
-    """Give the finished folder `partial` its final name, moving an older `final` out of the way first."""
+    """Give the finished folder `partial` its final name, moving an older `final` out of the way
+    first.
+    """
     old = final.with_name(final.name + ".old")
     remove(old)
     if final.exists():

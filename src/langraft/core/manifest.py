@@ -1,4 +1,6 @@
-"""A stage is a folder with a manifest: skipped when nothing changed, resumed when it broke, never half there."""
+"""A stage is a folder with a manifest: skipped when nothing changed, resumed when it broke, never
+half there.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,21 @@ from typing import Any
 
 from langraft.core.errors import RunFailed
 from langraft.core.hardware import processor, versions
-from langraft.core.io import PARTIAL, disk_errors, folder_hashes, read_json, remove, replace_folder, sha256_json, write_json
+from langraft.core.io import (
+    PARTIAL,
+    disk_errors,
+    folder_hashes,
+    read_json,
+    remove,
+    replace_folder,
+    sha256_json,
+    write_json,
+)
 from langraft.core.messages import say
 
 MANIFEST = "manifest.json"
 FINGERPRINT = "fingerprint"
+LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +41,8 @@ class Stage:
         settings: everything besides `inputs` that the output depends on, JSON-able.
         inputs: sha256 by name of every input.
         work: writes its files into the folder it is given and returns the headline numbers.
-            The folder may hold what an earlier, killed call with the same settings and inputs left there.
+            The folder may hold what an earlier, killed call with the same settings and inputs left
+            there.
     """
 
     name: str
@@ -47,7 +60,8 @@ def run_stage(run: Path, stage: Stage) -> dict[str, Any]:
     """Do `stage` inside the run folder `run`, or skip it when its manifest matches.
 
     Returns:
-        The stage's manifest: stage, fingerprint, settings, inputs, outputs (sha256 by relative path), versions, device,
+        The stage's manifest: stage, fingerprint, settings, inputs, outputs (sha256 by relative
+        path), versions, device,
         seconds, results.
     """
     final = run / stage.name
@@ -71,7 +85,11 @@ def run_stage(run: Path, stage: Stage) -> dict[str, Any]:
             FINGERPRINT: stage.fingerprint,
             "settings": dict(stage.settings),
             "inputs": dict(stage.inputs),
-            "outputs": {name: digest for name, digest in folder_hashes(partial).items() if name not in (FINGERPRINT, MANIFEST)},
+            "outputs": {
+                name: digest
+                for name, digest in folder_hashes(partial).items()
+                if name not in (FINGERPRINT, MANIFEST)
+            },
             "versions": versions(),
             "device": processor(),
             "seconds": seconds,
@@ -106,7 +124,7 @@ def run_lock(run: Path) -> Iterator[None]:
     Raises:
         RunFailed: another process holds it; the message gives its pid.
     """
-    path = run / ".lock"
+    path = run / LOCK
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         stream = path.open("a+")
@@ -117,7 +135,8 @@ def run_lock(run: Path) -> Iterator[None]:
             stream.seek(0)
             owner = stream.read().strip() or "unknown"
             raise RunFailed(
-                f"{run}: another langraft run works in this folder (pid {owner}). Wait for it, stop it, or choose another --out"
+                f"{run}: another langraft run works in this folder (pid {owner}). "
+                "Wait for it, stop it, or choose another --out"
             ) from None
         stream.truncate(0)
         stream.write(str(os.getpid()))

@@ -1,4 +1,6 @@
-"""What a person reads while work runs: everything goes to stderr, so that stdout stays for results."""
+"""What a person reads while work runs: everything goes to stderr, so that stdout stays for
+results.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,15 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 console = Console(stderr=True, highlight=False)
@@ -24,7 +34,8 @@ def warn(message: str) -> None:
 
 
 def bar(unit: str = "") -> Progress:
-    """A progress bar with stage, share done, a free `note` field (speed, loss), elapsed and remaining time.
+    """A progress bar with stage, share done, a free `note` field (speed, loss), elapsed and
+    remaining time.
 
     Tasks are added with `progress.add_task(name, total=N, note="")`. Used as a context manager.
     """
@@ -43,7 +54,9 @@ def bar(unit: str = "") -> Progress:
     )
 
 
-def track(items: Iterable[Item], name: str, total: int | None = None, unit: str = "") -> Iterable[Item]:
+def track(
+    items: Iterable[Item], name: str, total: int | None = None, unit: str = ""
+) -> Iterable[Item]:
     """Yield `items` behind a progress bar."""
     with bar(unit) as progress:
         task = progress.add_task(name, total=total, note="")

@@ -1,4 +1,6 @@
-"""`metrics.jsonl`: one JSON object a line, append-only, cut back to a step when a killed run goes on."""
+"""`metrics.jsonl`: one JSON object a line, append-only, cut back to a step when a killed run goes
+on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class MetricsLog:
 
     def rewind(self, step: int) -> None:
         """Drop this stage's records after `step`, and a last line that a kill left unfinished."""
-        kept = [r for r in read_metrics(self._path) if r["stage"] != self._stage or r["step"] <= step]
+        kept = [
+            r for r in read_metrics(self._path) if r["stage"] != self._stage or r["step"] <= step
+        ]
         write_atomic(self._path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
 
 

@@ -1,0 +1,3 @@
+"""Text becomes batches: tokenised shards, packed rows, exact mixes. Batches are a pure function of
+(seed, step).
+"""

@@ -1,0 +1,3 @@
+"""Measuring: bits per byte, per UTF-8 byte of text so that models with different tokenizers
+compare.
+"""

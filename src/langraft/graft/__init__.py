@@ -1,0 +1,1 @@
+"""Grafting: a model gets the rows of an extended vocabulary, started well."""

@@ -1,0 +1,48 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langraft.core.manifest import read_manifest
+from langraft.core.messages import console, say, table
+from langraft.pipeline.run import Run
+
+
+def show(this: Run) -> dict[str, Any]:
+    """Print what the finished stages measured, and return the same for `--json`."""
+    done = {name: found for name in this.stages() if (found := read_manifest(this.out / name))}
+    seconds = [(name, f"{manifest['seconds']:.0f}") for name, manifest in done.items()]
+    console.print(table("seconds", ("stage", "s"), seconds))
+    if "eval" not in done:
+        return {"run": str(this.out), "stages": list(done)}
+    results = done["eval"]["results"]
+    columns = [name for name in ("base", "grafted", "adapted", "twin") if name in results["bits"]]
+    rows = [
+        (f"bits per byte, {source}", *(f"{results['bits'][name][source]:.3f}" for name in columns))
+        for source in this.languages
+    ]
+    for source, ratio in results["tokens_per_character"].items():
+        cells = {"base": ratio["base"], "twin": ratio["base"]}
+        rows.append(
+            (
+                f"tokens per character, {source}",
+                *(f"{cells.get(name, ratio['adapted']):.3f}" for name in columns),
+            )
+        )
+    console.print(table("before and after", ("on held-out text", *columns), rows))
+    for target in results["targets"]:
+        mark = "[green]met[/green]   " if target["met"] else "[red]missed[/red]"
+        form = "+.1%" if target.get("percent") else ".2f"
+        say(f"{mark} {target['name']}: {target['value']:{form}} (target {target['limit']:{form}})")
+    for sample in results["samples"]:
+        say(f"\n[bold]{_plain(sample['prompt'])}[/bold]")
+        say(f"  base     {_plain(sample['base'])}")
+        say(f"  adapted  {_plain(sample['adapted'])}")
+    say(f"\nmodel: {results['model']}\ntalk to it: langraft chat {results['model']}")
+    return {"run": str(this.out), "stages": list(done), **results}
+
+
+def _plain(text: str) -> str:
+    """One line, with nothing that rich would take for markup."""
+    return text.replace("[", "\\[").replace("\n", " ")

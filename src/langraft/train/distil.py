@@ -1,0 +1,401 @@
+"""Rows that start well: output rows by regression on the base's hidden states, input rows by token
+distillation.
+
+The base reads the text in its own tokens; at the last base token of every new piece its states say
+what a model that read the
+new piece should have there (Token Distillation, arXiv 2505.20133).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from langraft.core.io import PARTIAL, disk_errors, read_json, remove, write_json
+from langraft.core.messages import bar
+from langraft.core.metrics import MetricsLog
+from langraft.data.pack import Batch, assemble
+from langraft.data.shards import Frame
+from langraft.recipe import Distil
+from langraft.tokenizer.encoder import Encoder
+from langraft.tokenizer.segments import align
+from langraft.train import attention
+from langraft.train.engine import Loop, StepWork, drop_checkpoint, run_loop
+from langraft.train.optim import Optimiser
+from langraft.train.precision import Device
+from langraft.train.pretrain import packed_hidden
+
+LESSON_CHARACTERS = 500
+LESSONS = "lessons.safetensors"
+ROWS = "rows.safetensors"
+NUMBERS = "numbers.json"
+CHUNK_ROWS = 1_024
+UNCLIPPED = 1e9
+BETAS = (0.9, 0.99)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """What the base thinks while it reads, at the ends of the new pieces.
+
+    Attributes:
+        ids: the texts in the extended tokenizer's ids, each opened by the frame's start, shape
+            (N,).
+        edges: where each text starts, and N, shape (texts + 1,).
+        deep: hidden states after the last layer and norm, bfloat16, shape (N, D).
+        shallow: hidden states after `depth` layers, bfloat16, shape (N, D).
+    """
+
+    ids: Tensor
+    edges: Tensor
+    deep: Tensor
+    shallow: Tensor
+
+    def inner(self) -> Tensor:
+        """Positions that a token of the same text follows."""
+        last = torch.zeros(self.ids.numel(), dtype=torch.bool)
+        last[self.edges[1:] - 1] = True
+        return torch.nonzero(~last)[:, 0]
+
+    def batch(self, lessons: Sequence[int]) -> Batch:
+        """The packed texts of these numbers."""
+        return assemble([[self.ids[self.edges[i] : self.edges[i + 1]].numpy()] for i in lessons])
+
+    def targets(self, lessons: Sequence[int]) -> Tensor:
+        """The shallow states of these texts, laid end to end as `batch` does."""
+        return torch.cat([self.shallow[self.edges[i] : self.edges[i + 1]] for i in lessons])
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """How the base is made to read.
+
+    Attributes:
+        base, extended: the two tokenizers.
+        frame: the tokens around a document.
+        texts: documents in the new language.
+        device: where the base computes.
+        seed: decides the order of reading and learning.
+    """
+
+    base: Encoder
+    extended: Encoder
+    frame: Frame
+    texts: Sequence[str]
+    device: Device
+    seed: int
+
+
+def distil_rows(
+    model: PreTrainedModel,
+    pieces: Sequence[Sequence[int]],
+    reader: Reader,
+    settings: Distil,
+    folder: Path,
+    metrics: Path,
+) -> dict[str, Any]:
+    """Learn the new rows of an untied, grafted `model` in place; nothing else changes.
+
+    Args:
+        model: has the base's rows and, after them, a row for each of `pieces`.
+        pieces: the base ids that spell each new piece.
+        folder: keeps what a killed run goes on from.
+        metrics: the run's metrics file.
+
+    Returns:
+        positions read, and the losses of both fits.
+    """
+    rows = slice(reader.extended.size - len(pieces), reader.extended.size)
+    model.to(reader.device.name).set_attn_implementation(attention.register())
+    model.requires_grad_(False)
+    lessons = _kept(folder, lambda: observe(model, reader, settings))
+    head = model.get_output_embeddings().weight.data
+    embedding = model.get_input_embeddings().weight.data
+    old = head[: rows.start]
+    start = conditional_rows(old, pieces, lessons)
+    output = Fit("output rows", settings.output_steps, settings.output_lr, folder, metrics)
+    head[rows], output_numbers = output(
+        start, lambda new: _output_work(new, start, old, lessons, settings, reader.seed)
+    )
+    depth = min(settings.depth, len(model.base_model.layers))
+    fit = Fit("input rows", settings.steps, settings.lr, folder, metrics)
+    with shallow(model, depth):
+        embedding[rows], input_numbers = fit(
+            embedding[rows],
+            lambda new: _input_work(new, model, embedding[: rows.start], lessons, settings, reader),
+        )
+    model.requires_grad_(True)
+    return {
+        "positions": int(lessons.ids.numel()),
+        "output_rows": output_numbers,
+        "input_rows": input_numbers,
+    }
+
+
+def forget_lessons(folder: Path) -> None:
+    """Remove what `distil_rows` kept in `folder`, once the model is safe there."""
+    for name in (LESSONS, *(f"{fit} rows" for fit in ("output", "input"))):
+        remove(folder / name)
+
+
+@contextlib.contextmanager
+def shallow(model: PreTrainedModel, depth: int) -> Iterator[None]:
+    """`model` cut off after `depth` layers, its last norm left out (LLaMA-family modules)."""
+    body = model.base_model
+    layers, norm = body.layers, body.norm
+    if depth < len(layers):
+        body.layers, body.norm = layers[:depth], nn.Identity()
+    try:
+        yield
+    finally:
+        body.layers, body.norm = layers, norm
+
+
+def lesson_texts(texts: Sequence[str], seed: int) -> list[str]:
+    """The texts cut into pieces of at most LESSON_CHARACTERS, at line ends where possible, in an
+    order that the seed decides.
+    """
+    found = []
+    for text in texts:
+        current = ""
+        for line in text.splitlines(keepends=True):
+            current += line
+            while len(current) >= LESSON_CHARACTERS:
+                found.append(current[:LESSON_CHARACTERS])
+                current = current[LESSON_CHARACTERS:]
+        if len(current) > LESSON_CHARACTERS // 10:
+            found.append(current)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(found))
+    return [found[i] for i in order]
+
+
+def observe(model: PreTrainedModel, reader: Reader, settings: Distil) -> Lessons:
+    """Let the base read until `settings.positions` ends of new-segmentation tokens are seen.
+
+    Stops early when the texts do.
+    """
+    ids: list[int] = []
+    edges, deep, near = [0], [], []
+    depth = min(settings.depth, len(model.base_model.layers))
+    with bar("positions") as progress, torch.no_grad(), reader.device.autocast():
+        task = progress.add_task("the base reads", total=settings.positions, note="")
+        for text in lesson_texts(reader.texts, reader.seed):
+            old, new = reader.base.encode(text), reader.extended.encode(text)
+            ends = torch.tensor(
+                [0, *(1 + end for end in align(old, new, reader.base, reader.extended))]
+            )
+            states = _states(
+                model, assemble([[np.array([reader.frame.start, *old])]]), reader.device, depth
+            )
+            near.append(states[0][ends].to(torch.bfloat16))
+            deep.append(states[1][ends].to(torch.bfloat16))
+            ids += [reader.frame.start, *new]
+            edges.append(len(ids))
+            progress.update(task, completed=min(len(ids), settings.positions))
+            if len(ids) >= settings.positions:
+                break
+    return Lessons(torch.tensor(ids), torch.tensor(edges), torch.cat(deep), torch.cat(near))
+
+
+def _states(
+    model: PreTrainedModel, batch: Batch, device: Device, depth: int
+) -> tuple[Tensor, Tensor]:
+    """Hidden states after `depth` layers and after the last norm, on the CPU, each of shape (T,
+    D).
+    """
+    caught: list[Tensor] = []
+    hook = model.base_model.layers[depth - 1].register_forward_hook(
+        lambda module, inputs, output: caught.append(
+            output[0] if isinstance(output, tuple) else output
+        )
+    )
+    try:
+        deep = packed_hidden(model, batch, device)
+    finally:
+        hook.remove()
+    near = deep if depth == len(model.base_model.layers) else caught[0].view(deep.shape)
+    return near.cpu(), deep.cpu()
+
+
+def _kept(folder: Path, make: Callable[[], Lessons]) -> Lessons:
+    """The lessons of an earlier, killed call, or new ones, which are kept."""
+    path = folder / LESSONS
+    if not path.exists():
+        temporary = path.with_name(path.name + PARTIAL)
+        with disk_errors(path):
+            save_file(dataclasses.asdict(make()), temporary)
+            temporary.replace(path)
+    return Lessons(**load_file(path))
+
+
+def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: Lessons) -> Tensor:
+    """Where output rows start: the first sub-token's row, lowered by the log of how often the rest
+    follows it.
+
+    p(piece) = p(first sub-token) p(rest | first). The first factor has the first sub-token's row;
+    the second, taken as a
+    constant, is added along the direction on which every hidden state projects to about one (mean /
+    |mean|^2).
+
+    Args:
+        head_VD: the base's output matrix, shape (V, D).
+
+    Returns:
+        shape (pieces, D).
+    """
+    vocabulary = head_VD.shape[0]
+    counts = torch.bincount(lessons.ids, minlength=vocabulary + len(pieces)).float()
+    firsts = torch.tensor([ids[0] for ids in pieces])
+    new = counts[vocabulary : vocabulary + len(pieces)]
+    opened = counts[:vocabulary].scatter_add(0, firsts, new)
+    share = torch.log((new + 0.5) / (opened[firsts] + 1.0 + 0.005 * len(pieces)))
+    mean = lessons.deep.float().mean(0)
+    return head_VD[firsts] + share[:, None] * (mean / (mean @ mean))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Learning one matrix of rows with the engine; a finished one is kept for a killed run.
+
+    Attributes:
+        name: shown on the bar, and the name of its folder and its records.
+        steps, lr: Adam's steps and peak rate, decayed linearly.
+        folder: where its own folder is.
+        metrics: the run's metrics file.
+    """
+
+    name: str
+    steps: int
+    lr: float
+    folder: Path
+    metrics: Path
+
+    def __call__(
+        self, start: Tensor, work: Callable[[nn.Parameter], Callable[[int], StepWork]]
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """The learnt rows and the loop's numbers; `work` makes the steps from the rows that
+        learn.
+        """
+        folder = self.folder / self.name
+        done = folder / ROWS
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            rows = nn.Parameter(start.clone())
+            loop = Loop(self.name, self.steps, warmup=0.0, decay=1.0, clip=UNCLIPPED)
+            learner = Optimiser({"rows": rows}, self.lr, betas=BETAS)
+            log = MetricsLog(self.metrics, f"graft, {self.name}")
+            numbers = run_loop(loop, work(rows), learner, folder, log)
+            temporary = folder / (ROWS + PARTIAL)
+            with disk_errors(done):
+                save_file({"rows": rows.detach()}, temporary)
+                write_json(folder / NUMBERS, numbers)
+                temporary.replace(done)
+            drop_checkpoint(folder)
+        return load_file(done)["rows"], read_json(folder / NUMBERS)
+
+
+def _output_work(
+    new: nn.Parameter,
+    start: Tensor,
+    old_VD: Tensor,
+    lessons: Lessons,
+    settings: Distil,
+    seed: int,
+) -> Callable[[int], StepWork]:
+    """Softmax regression of the next token on the base's last hidden states, old rows frozen.
+
+    What the old rows add to each position's softmax never changes, so it is computed once: every
+    step sees the whole
+    vocabulary exactly, at the cost of the new rows.
+    """
+    at = lessons.inner()
+    states, targets = lessons.deep[at], lessons.ids[at + 1]
+    first = old_VD.shape[0]
+    old_mass, old_gold = _old_rows(states, old_VD, targets)
+    ridge = settings.ridge * settings.output_positions / len(at)
+
+    def loss(step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        chosen = torch.randint(len(at), (settings.output_positions,), generator=generator)
+        logits = (states[chosen] @ new.to(states.dtype).T).float()
+        mass = torch.logaddexp(logits.logsumexp(-1), old_mass[chosen])
+        target = targets[chosen]
+        own = logits.gather(1, (target - first).clamp(min=0)[:, None])[:, 0]
+        gold = torch.where(target >= first, own, old_gold[chosen])
+        return (mass - gold).sum() + ridge * (new - start).square().sum()
+
+    count = settings.output_positions
+    return lambda step: StepWork([partial(loss, step)], count, count)
+
+
+def _old_rows(states_ND: Tensor, old_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The old rows' log-sum-exp at each position, and the logit of its target where that is an old
+    row.
+    """
+    head = old_VD.to(states_ND.dtype)
+    mass, gold = torch.empty(len(states_ND)), torch.empty(len(states_ND))
+    known = targets_N.clamp(max=len(old_VD) - 1)[:, None]
+    for start in range(0, len(states_ND), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        logits = (states_ND[rows] @ head.T).float()
+        mass[rows] = logits.logsumexp(-1)
+        gold[rows] = logits.gather(1, known[rows])[:, 0]
+    return mass, gold
+
+
+def _input_work(
+    new: nn.Parameter,
+    model: PreTrainedModel,
+    old_VD: Tensor,
+    lessons: Lessons,
+    settings: Distil,
+    reader: Reader,
+) -> Callable[[int], StepWork]:
+    """Match the base's states after `depth` layers: squared error relative to the state's square,
+    summed over positions.
+
+    `model` is already cut off at that depth.
+    """
+    count = len(lessons.edges) - 1
+    each = max(1, round(settings.batch_tokens * count / lessons.ids.numel()))
+    first = old_VD.shape[0]
+
+    def work(step: int) -> StepWork:
+        chosen = [
+            _shuffled(count, reader.seed, (step * each + k) // count)[(step * each + k) % count]
+            for k in range(each)
+        ]
+        batch = lessons.batch(chosen)
+        inner = torch.as_tensor(batch.position_ids > 0)
+
+        def loss() -> Tensor:
+            ids = torch.as_tensor(batch.input_ids).to(reader.device.name)
+            known = F.embedding(ids.clamp(max=first - 1), old_VD)
+            learnt = F.embedding((ids - first).clamp(min=0), new)
+            embedded = torch.where((ids >= first)[:, None], learnt, known)
+            with reader.device.autocast():
+                states = packed_hidden(model, batch, reader.device, embedded).float()
+            wanted = lessons.targets(chosen).to(reader.device.name).float()
+            errors = (states - wanted).square().sum(-1) / wanted.square().sum(-1)
+            return errors[inner.to(reader.device.name)].sum()
+
+        return StepWork([loss], int(inner.sum()), len(batch.input_ids))
+
+    return work
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
+    return list(np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count))
