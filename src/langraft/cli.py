@@ -81,12 +81,14 @@ def run_command(
 
     Example: `langraft run recipes/quickstart-zh.yaml --out runs/quickstart-zh`
     """
-    from langraft.pipeline import Run, go
-    from langraft.pipeline.summary import show
     from langraft.recipe import load_recipe
-    from langraft.report import write_report
 
     loaded = load_recipe(recipe, set_ or [])
+
+    from langraft.pipeline import Run, go
+    from langraft.pipeline.summary import show
+    from langraft.report import write_report
+
     this = Run(loaded, recipe.resolve().parent, out or Path("runs") / loaded.name)
     go(this, until=until, fresh=fresh, twin=twin)
     page = write_report(this.out)
@@ -111,13 +113,14 @@ def train_command(
     """
     from langraft.core.errors import BadInput
     from langraft.core.manifest import run_lock, run_stage
-    from langraft.pipeline import Run, stage_of
     from langraft.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_ or [])
     if stage not in [s.name for s in loaded.pretrain]:
         names = ", ".join(s.name for s in loaded.pretrain) or "none"
         raise BadInput(f"--stage {stage}: the recipe's pretrain stages are: {names}")
+    from langraft.pipeline import Run, stage_of
+
     this = Run(loaded, recipe.resolve().parent, out)
     with run_lock(out):
         manifest = run_stage(out, stage_of(this, f"pretrain-{stage}"))

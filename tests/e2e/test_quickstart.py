@@ -1,0 +1,247 @@
+"""The whole quickstart recipe on a tiny random LLaMA: stages, numbers, skipping, killing, refusing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from langraft.corpus.documents import read_documents
+from langraft.corpus.readers import read_texts
+
+SMALL = (
+    "corpus.holdout.bytes=20000",
+    "corpus.sources.0.paths=[DATA/zh.jsonl.zst]",
+    "corpus.sources.1.paths=[DATA/en.jsonl.zst]",
+    "tokenizer.size=120",
+    "graft.distil={positions: 3000, depth: 1, steps: 12, batch_tokens: 500, output_steps: 20, "
+    "output_positions: 256}",
+    "pretrain.0.tokens=8192",
+    "pretrain.0.mix={zh: 0.5, en: 0.5}",
+    "pretrain.0.lr=2e-3",
+    "pretrain.0.lr_new_rows=2e-3",
+    "pretrain.0.evaluate=2",
+    "pretrain.0.checkpoint_seconds=0.05",
+    "eval.max_bytes=3000",
+    "eval.prompts=[第一条 为了]",
+    "forgetting.on_breach=warn",
+    "hardware.precision=fp32",
+    "hardware.threads=1",
+)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """A folder with a tiny English model and a slice of the quickstart texts."""
+    folder = tmp_path_factory.mktemp("small")
+    for language, count in (("zh", 120), ("en", 60)):
+        lines = []
+        for record in read_texts(root / f"data/quickstart/{language}.jsonl.zst", "text"):
+            lines.append(json.dumps({"text": record.text[:3000]}, ensure_ascii=False))
+        (folder / f"{language}.jsonl").write_text("\n".join(lines[:count]) + "\n", encoding="utf-8")
+    english = [record["text"] for record in records(folder / "en.jsonl")]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(english, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
+    fast.save_pretrained(folder / "base")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder / "base")
+    return folder
+
+
+def command(small: Path, root: Path, out: Path, *more: str) -> list[str]:
+    settings = [f"base={small / 'base'}"]
+    settings += [s.replace("DATA", str(small)).replace(".jsonl.zst", ".jsonl") for s in SMALL]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    recipe = str(root / "recipes/quickstart-zh.yaml")
+    return [sys.executable, "-m", "langraft", "run", recipe, "--out", str(out), *sets, *more]
+
+
+def run(*args: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*args), capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def done(small: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    out = tmp_path_factory.mktemp("runs") / "done"
+    result = run(small, root, out, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["model"] == str(out / "pretrain-adapt")
+    return out
+
+
+def results(out: Path, stage: str) -> dict[str, Any]:
+    return json.loads((out / stage / "manifest.json").read_text(encoding="utf-8"))["results"]
+
+
+def digests(out: Path) -> dict[str, dict[str, str]]:
+    return {
+        p.parent.name: json.loads(p.read_text(encoding="utf-8"))["outputs"]
+        for p in sorted(out.glob("*/manifest.json"))
+    }
+
+
+def test_every_stage_leaves_its_numbers(done: Path) -> None:
+    tokenizer, graft = results(done, "tokenizer"), results(done, "graft")
+    adapt, evaluated = results(done, "pretrain-adapt"), results(done, "eval")
+    assert (tokenizer["base_pieces"], tokenizer["added_pieces"], tokenizer["rows"]) == (600, 120, 768)
+    assert all(proof["passed"] for proof in tokenizer["proofs"])
+    assert tokenizer["proofs"][0]["checked"] > 500
+    ratio = tokenizer["tokens_per_character"]
+    assert ratio["zh"]["base"] / ratio["zh"]["extended"] > 1.5
+    assert ratio["en"]["base"] == ratio["en"]["extended"]
+    assert graft["positions"] >= 3000
+    assert graft["output_rows"]["loss_last"] < graft["output_rows"]["loss_first"]
+    assert adapt["steps"] == 16
+    assert adapt["tokens"] == 8192
+    assert adapt["loss_last"] < adapt["loss_first"]
+    assert adapt["mix"] == {"zh": 0.5, "en": 0.5}
+    bits = evaluated["bits"]
+    assert bits["adapted"]["zh"] < bits["base"]["zh"]
+    assert bits["adapted"]["en"] < bits["base"]["en"]
+    assert [t["met"] for t in evaluated["targets"]] == [False, True, True]
+    assert evaluated["samples"][0]["prompt"] == "第一条 为了"
+
+
+def test_the_model_is_an_ordinary_folder(done: Path) -> None:
+    folder = done / "pretrain-adapt"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.tie_word_embeddings is False
+    assert model.lm_head.weight.shape == (768, 64)
+    assert model.get_input_embeddings().weight.shape == (768, 64)
+    ids = tokenizer("中华人民共和国", add_special_tokens=False).input_ids
+    assert max(ids) >= 600
+    assert tokenizer.decode(ids) == "中华人民共和国"
+    assert {p.suffix for p in folder.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt"}
+
+
+def test_training_and_holdout_share_no_document(done: Path) -> None:
+    for source in ("zh", "en"):
+        train = {d.text for d in read_documents(done / f"corpus/train/{source}.jsonl.zst")}
+        held = {d.text for d in read_documents(done / f"corpus/holdout/{source}.jsonl.zst")}
+        assert train
+        assert held
+        assert not train & held
+
+
+def test_a_second_run_does_nothing_and_another_setting_redoes_what_depends_on_it(
+    small: Path, root: Path, done: Path
+) -> None:
+    before = {p: p.stat().st_mtime_ns for p in done.glob("*/manifest.json")}
+    again = run(small, root, done)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("done before") == 5
+    assert {p: p.stat().st_mtime_ns for p in done.glob("*/manifest.json")} == before
+
+
+def test_the_report_needs_no_network(done: Path) -> None:
+    page = (done / "report.html").read_text(encoding="utf-8")
+    assert "第一条 为了" in page
+    assert "src=\"http" not in page
+    assert len(page) < 2_000_000
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    small: Path, root: Path, done: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    moments = random.Random(5)
+    for _ in range(6):
+        process = subprocess.Popen(
+            command(small, root, out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        # mostly past the imports, somewhere in the stages
+        time.sleep(moments.uniform(3.0, 9.0))
+        with_group = process.poll() is None
+        if with_group:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    result = run(small, root, out)
+    assert result.returncode == 0, result.stderr
+    assert digests(out) == digests(done)
+    found, expected = records(out / "metrics.jsonl"), records(done / "metrics.jsonl")
+    assert [(r["stage"], r["step"], r.get("loss"), r.get("bits")) for r in found] == [
+        (r["stage"], r["step"], r.get("loss"), r.get("bits")) for r in expected
+    ]
+
+
+def test_two_runs_in_one_folder(small: Path, root: Path, done: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from langraft.core.manifest import run_lock
+with run_lock(Path({str(done)!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        refused = run(small, root, done)
+        holder.communicate("")
+    assert refused.returncode == 1
+    assert f"pid {holder.pid}" in refused.stderr.replace("\n", " ")
+
+
+def test_a_wrong_key_is_named_with_its_line(small: Path, root: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "wrong.yaml"
+    recipe.write_text("name: wrong\ncorpus:\n  sources:\n    - {name: zh, path: [a], language: zh}\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "langraft", "run", str(recipe), "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    message = " ".join(result.stderr.split())
+    assert "wrong.yaml:4" in message
+    assert "did you mean 'paths'" in message
