@@ -63,15 +63,21 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
         )
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                output_loading_info=True,
             )
     except (SafetensorError, ValueError, OSError, KeyError, RuntimeError) as error:
         raise BadInput(f"{folder}: the model cannot be loaded ({error})") from error
+    if report["missing_keys"]:  # transformers would leave them random
+        raise BadInput(
+            f"{folder}: the weights lack {sorted(report['missing_keys'])[0]!r} "
+            f"({len(report['missing_keys'])} missing in all); fetch the model again"
+        )
     model.eval()
     rows = model.get_input_embeddings().weight.shape[0]
     if (folder / "tokenizer.json").exists():

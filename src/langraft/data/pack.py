@@ -141,16 +141,23 @@ class Mix:
 
 def diffuse(shares: Sequence[float], rows: int, steps: int) -> NDArray[np.int64]:
     """Whole rows for each step and share, shape (steps, shares): every step sums to `rows`, and no
-    running total is ever
-    a row or more away from its share."""
-    counts = np.zeros((steps, len(shares)), dtype=np.int64)
-    owed = np.zeros(len(shares))
-    for step in range(steps):
-        owed += np.asarray(shares) * rows
-        counts[step] = np.floor(owed + 1e-9).clip(min=0)
-        for _ in range(rows - int(counts[step].sum())):
-            counts[step, int(np.argmax(owed - counts[step]))] += 1
-        owed -= counts[step]
+    running total is ever a row or more away from its share.
+
+    Rows go one by one to the share whose deadline comes first among those that are owed enough
+    (R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32, 1980); giving each row
+    to the share that is owed most would break the bound with three languages or more.
+    """
+    wanted = np.asarray(shares, dtype=np.float64) / sum(shares)
+    enough = 1 / max(2, 2 * len(wanted) - 2)
+    pace = np.where(wanted > 0, wanted, 1.0)
+    counts = np.zeros((steps, len(wanted)), dtype=np.int64)
+    taken = np.zeros(len(wanted))
+    for row in range(steps * rows):
+        owed = wanted * (row + 1) - taken
+        deadline = np.ceil((1 - enough - owed) / pace - 1e-9)
+        chosen = int(np.argmin(np.where(owed >= enough - 1e-9, deadline, np.inf)))
+        counts[row // rows, chosen] += 1
+        taken[chosen] += 1
     return counts
 
 

@@ -51,8 +51,13 @@ def windows(ids: Sequence[int], start: int, size: int) -> Iterator[Window]:
         ids: the document without special tokens.
         start: the id its first token is predicted from.
         size: tokens a window, `start` or context included.
+
+    Raises:
+        BadInput: a window of one token has no room for a context.
     """
-    context = size // 4
+    if size < 2:
+        raise BadInput(f"window: {size} is too small; the smallest is 2")
+    context = max(1, size // 4)
     framed = [start, *ids]
     done = 1
     while done < len(framed):

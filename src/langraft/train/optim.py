@@ -131,7 +131,8 @@ class Optimiser:
         """Put back what `tensors` returned."""
         for key, value in tensors.items():
             name, moment = key.rsplit("/", 1)
-            self._adam.state[self.parameters[name]][moment] = value
+            parameter = self.parameters[name]
+            self._adam.state[parameter][moment] = value.to(parameter.device)
 
 
 def _keep_rows(gradient: Tensor | None, rows: NewRows) -> None:
