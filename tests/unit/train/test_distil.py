@@ -1,0 +1,310 @@
+"""Learning new rows from the base's own hidden states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from random_llama import CPU, random_llama, weights
+from tokenizer_bases import Extension, make_extension, train_texts
+from torch import nn
+from transformers import LlamaForCausalLM
+
+from langraft.core.io import folder_hashes
+from langraft.core.metrics import read_metrics
+from langraft.data.shards import Frame
+from langraft.graft.rows import add_rows
+from langraft.recipe import Distil
+from langraft.tokenizer.segments import subtokens
+from langraft.train import distil
+from langraft.train.distil import (
+    Lessons,
+    Reader,
+    conditional_rows,
+    distil_rows,
+    forget_lessons,
+    lesson_texts,
+    observe,
+    shallow,
+)
+
+SETTINGS = Distil(
+    positions=600,
+    depth=1,
+    steps=12,
+    batch_tokens=300,
+    lr=2e-2,
+    output_steps=20,
+    output_positions=128,
+    output_lr=5e-2,
+    ridge=0.0,
+)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Extension:
+    return make_extension(tmp_path_factory.mktemp("distil"), "gpt2")
+
+
+@pytest.fixture(scope="module")
+def pieces(pair: Extension) -> list[list[int]]:
+    return subtokens(pair.before, pair.after)
+
+
+def _reader(pair: Extension) -> Reader:
+    return Reader(pair.before, pair.after, Frame(0, 0), train_texts()[:6], CPU, seed=3)
+
+
+def _grafted(pair: Extension, pieces: list[list[int]]) -> LlamaForCausalLM:
+    model = random_llama(vocab=pair.before.size)
+    size = pair.after.size
+    return add_rows(model, pieces, first=pair.before.size, rows=size + 4, untie=True)
+
+
+def _lessons(first: int = 5) -> Lessons:
+    """Two texts over five old ids and two new ones."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.tensor([0, 5, 3, 6, 5, 0, 3, 2, 5])
+    deep = torch.randn(9, 8, generator=generator).to(torch.bfloat16)
+    return Lessons(ids, torch.tensor([0, 5, 9]), deep, deep * 2)
+
+
+def test_lessons_by_hand() -> None:
+    lessons = _lessons()
+    assert lessons.inner().tolist() == [0, 1, 2, 3, 5, 6, 7]
+    batch = lessons.batch([1, 0])
+    assert batch.input_ids.tolist() == [0, 3, 2, 5, 0, 5, 3, 6, 5]
+    assert batch.boundaries.tolist() == [0, 4, 9]
+    wanted = torch.cat([lessons.shallow[5:], lessons.shallow[:5]])
+    assert torch.equal(lessons.targets([1, 0]), wanted)
+
+
+def test_lesson_texts_lose_only_short_ends() -> None:
+    text = "".join(f"line {n} of the text\n" for n in range(100))
+    found = lesson_texts([text, "short", "x" * 1_060], seed=1)
+    assert max(map(len, found)) == distil.LESSON_CHARACTERS
+    assert sum(map(len, found)) == len(text) + 1_060
+    assert found == lesson_texts([text, "short", "x" * 1_060], seed=1)
+    assert found != lesson_texts([text, "short", "x" * 1_060], seed=2)
+
+
+def test_conditional_rows_by_hand() -> None:
+    """Piece 5 opens with id 3, seen 3 times of 5; piece 6 opens with id 3 too, seen once."""
+    lessons = _lessons()
+    head = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    found = conditional_rows(head, [[3, 1], [3, 2, 2]], lessons)
+    mean = lessons.deep.float().mean(0)
+    opened = 2 + 3 + 1  # id 3 itself twice, and as the opening of pieces 5 and 6
+    for row, seen in enumerate((3, 1)):
+        share = math.log((seen + 0.5) / (opened + 1.0 + 0.005 * 2))
+        wanted = head[3] + share * mean / (mean @ mean)
+        torch.testing.assert_close(found[row], wanted, atol=1e-5, rtol=1e-5)
+
+
+def _regression(new: nn.Parameter, old: torch.Tensor, ridge: float) -> tuple[torch.Tensor, int]:
+    settings = SETTINGS.model_copy(update={"ridge": ridge, "output_positions": 40})
+    start = torch.zeros_like(new.data)
+    work = distil._output_work(new, start, old, _lessons(), settings, 7)(2)
+    return work.micro_batches[0](), work.count
+
+
+def _chosen() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7 * 1_000_003 + 2)
+    return _lessons().inner()[torch.randint(7, (40,), generator=generator)]
+
+
+def test_the_regression_is_cross_entropy_over_the_whole_vocabulary() -> None:
+    generator = torch.Generator().manual_seed(2)
+    old = torch.randn(5, 8, generator=generator)
+    new = nn.Parameter(torch.randn(2, 8, generator=generator))
+    loss, count = _regression(new, old, ridge=0.0)
+    loss.backward()
+    lessons, at = _lessons(), _chosen()
+    twin = nn.Parameter(new.detach().clone())
+    logits = (lessons.deep[at] @ torch.cat([old, twin]).to(torch.bfloat16).T).float()
+    wanted = F.cross_entropy(logits, lessons.ids[at + 1], reduction="sum")
+    wanted.backward()
+    assert count == 40
+    torch.testing.assert_close(loss / 40, wanted / 40, atol=1e-4, rtol=0)
+    torch.testing.assert_close(new.grad / 40, twin.grad / 40, atol=2e-3, rtol=0.01)
+
+
+def test_the_ridge_is_a_weight_on_the_squared_distance() -> None:
+    """Per position: ridge x distance^2 / positions, whatever the number drawn at a step."""
+    old = torch.zeros(5, 8)
+    new = nn.Parameter(torch.full((2, 8), 0.5))
+    without, count = _regression(new, old, ridge=0.0)
+    with_ridge, _ = _regression(new, old, ridge=3.0)
+    assert float((with_ridge - without).detach()) / count == pytest.approx(
+        3.0 * 16 * 0.25 / 7, rel=1e-4
+    )
+
+
+def test_the_base_is_read_at_the_ends_of_new_pieces(
+    pair: Extension, pieces: list[list[int]]
+) -> None:
+    model = _grafted(pair, pieces)
+    model.set_attn_implementation(distil.attention.register())
+    reader = _reader(pair)
+    lessons = observe(model, reader, SETTINGS)
+    text = lesson_texts(reader.texts, reader.seed)[0]
+    last = int(lessons.edges[1])
+    assert lessons.ids[:last].tolist() == [0, *pair.after.encode(text)]
+    assert SETTINGS.positions <= lessons.ids.numel() < SETTINGS.positions + 600
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        ids = torch.tensor([[0, *pair.before.encode(text)]])
+        hidden = model.base_model(ids, output_hidden_states=True)
+    seen, ends = 0, [0]
+    spelt = [len(pair.before.piece_bytes(int(i))) for i in ids[0, 1:]]
+    for index in lessons.ids[1:last]:
+        width = len(pair.after.piece_bytes(int(index)))
+        while width:
+            width -= spelt[seen]
+            seen += 1
+        ends.append(seen)
+    for found, states in (
+        (lessons.deep, hidden.last_hidden_state),
+        (lessons.shallow, hidden.hidden_states[1]),
+    ):
+        torch.testing.assert_close(found[:last].float(), states[0][ends], atol=2e-3, rtol=2**-7)
+
+
+def test_shallow_stops_after_the_layer(pair: Extension) -> None:
+    model = random_llama()
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        whole = model.base_model(ids, output_hidden_states=True)
+        with shallow(model, 1):
+            cut = model.base_model(ids).last_hidden_state
+        torch.testing.assert_close(cut, whole.hidden_states[1])
+        with shallow(model, 2):
+            assert torch.equal(model.base_model(ids).last_hidden_state, whole.last_hidden_state)
+        assert torch.equal(model.base_model(ids).last_hidden_state, whole.last_hidden_state)
+
+
+def _distil(
+    pair: Extension, pieces: list[list[int]], folder: Path
+) -> tuple[LlamaForCausalLM, dict[str, Any]]:
+    folder.mkdir(exist_ok=True)
+    model = _grafted(pair, pieces)
+    numbers = distil_rows(model, pieces, _reader(pair), SETTINGS, folder, folder / "metrics.jsonl")
+    return model, numbers
+
+
+@pytest.fixture(scope="module")
+def learnt(
+    pair: Extension, pieces: list[list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LlamaForCausalLM, dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("learnt")
+    return *_distil(pair, pieces, folder), folder
+
+
+def test_only_the_new_rows_change(
+    pair: Extension, pieces: list[list[int]], learnt: tuple[LlamaForCausalLM, dict[str, Any], Path]
+) -> None:
+    model, before = learnt[0], weights(_grafted(pair, pieces))
+    first, last = pair.before.size, pair.after.size
+    for name, value in weights(model).items():
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert torch.equal(value[:first], before[name][:first])
+            assert torch.equal(value[last:], before[name][last:])
+            moved = (value[first:last] - before[name][first:last]).abs().amax(dim=1)
+            assert (moved > 1e-3).float().mean() > 0.3
+        else:
+            assert torch.equal(value, before[name]), name
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert len(model.base_model.layers) == 2
+
+
+def test_both_fits_lose_less(
+    learnt: tuple[LlamaForCausalLM, dict[str, Any], Path],
+) -> None:
+    _, numbers, folder = learnt
+    records = read_metrics(folder / "metrics.jsonl")
+    for fit, steps in (("output rows", 20), ("input rows", 12)):
+        losses = [r["loss"] for r in records if r["stage"] == f"graft, {fit}"]
+        assert len(losses) == steps
+        assert sum(losses[-5:]) < 0.95 * sum(losses[:5]), fit
+        key = numbers[fit.replace(" ", "_")]
+        assert (key["steps"], key["loss_first"]) == (steps, round(losses[0], 4))
+    assert numbers["positions"] >= SETTINGS.positions
+
+
+def test_what_is_kept_can_be_forgotten(
+    pair: Extension, pieces: list[list[int]], tmp_path: Path
+) -> None:
+    _distil(pair, pieces, tmp_path)
+    assert "lessons.safetensors" in folder_hashes(tmp_path)
+    forget_lessons(tmp_path)
+    assert set(folder_hashes(tmp_path)) == {"metrics.jsonl"}
+
+
+@pytest.mark.parametrize("victim", ["packed_hidden", "_output_work", "_input_work", "run_loop"])
+def test_killed_and_going_on_gives_the_same_bytes(
+    pair: Extension,
+    pieces: list[list[int]],
+    learnt: tuple[LlamaForCausalLM, dict[str, Any], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    victim: str,
+) -> None:
+    """The base reads, then one fit after the other: each is broken off once.
+
+    `packed_hidden` dies in the sixth step of the input fit, with a checkpoint after every step.
+    """
+    whole: Callable[..., Any] = getattr(distil, victim)
+    calls: list[int] = []
+    _checkpoint_always(monkeypatch)
+    reading = _reading_calls(pair)
+    limit = {"packed_hidden": reading + 6, "run_loop": 2}.get(victim, 1)
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == limit:
+            raise Killed
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distil, victim, dying)
+        with pytest.raises(Killed):
+            _distil(pair, pieces, tmp_path)
+    if victim == "packed_hidden":
+        assert (tmp_path / "input rows" / "checkpoint").is_dir()
+    model, numbers = _distil(pair, pieces, tmp_path)
+    assert all(torch.equal(weights(model)[n], v) for n, v in weights(learnt[0]).items())
+    for key in ("steps", "loss_first", "loss_last"):
+        for fit in ("output_rows", "input_rows"):
+            assert numbers[fit][key] == learnt[1][fit][key]
+    kept = ("stage", "step", "loss")
+    assert [[r[k] for k in kept] for r in read_metrics(tmp_path / "metrics.jsonl")] == [
+        [r[k] for k in kept] for r in read_metrics(learnt[2] / "metrics.jsonl")
+    ]
+
+
+def _checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = distil.Loop
+
+    def eager(*arguments: Any, **options: Any) -> distil.Loop:
+        return loop(*arguments, **options, checkpoint_seconds=0.0)
+
+    monkeypatch.setattr(distil, "Loop", eager)
+
+
+def _reading_calls(pair: Extension) -> int:
+    """Texts that the base reads before it has seen enough."""
+    reader, seen = _reader(pair), 0
+    for count, text in enumerate(lesson_texts(reader.texts, reader.seed), 1):
+        seen += 1 + len(pair.after.encode(text))
+        if seen >= SETTINGS.positions:
+            return count
+    raise AssertionError("the texts end before the positions do")

@@ -1,0 +1,75 @@
+"""Chunked cross-entropy against torch's own on all logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from langraft.data.pack import IGNORE
+from langraft.train.loss import linear_cross_entropy
+
+T, D, V = 37, 16, 53
+
+
+def _case(ignored: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    hidden = torch.randn(T, D, generator=generator).requires_grad_()
+    weight = torch.randn(V, D, generator=generator).requires_grad_()
+    labels = torch.randint(V, (T,), generator=generator)
+    labels[torch.rand(T, generator=generator) < ignored] = IGNORE
+    return hidden, weight, labels
+
+
+@pytest.mark.parametrize("ignored", [0.0, 0.4])
+@pytest.mark.parametrize("chunk", [1, 5, 36, 37, 512])
+def test_equals_torch(chunk: int, ignored: float) -> None:
+    hidden, weight, labels = _case(ignored)
+    total, count, logprobs = linear_cross_entropy(hidden, weight, labels, chunk)
+    (total * 0.5).backward()
+    twin_hidden, twin_weight, _ = _case(ignored)
+    logits = twin_hidden @ twin_weight.T
+    wanted = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    (wanted * 0.5).backward()
+    each = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    assert count == int((labels != IGNORE).sum())
+    torch.testing.assert_close(total, wanted, atol=1e-4, rtol=1e-6)
+    torch.testing.assert_close(logprobs, -each[labels != IGNORE].detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(hidden.grad, twin_hidden.grad, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(weight.grad, twin_weight.grad, atol=1e-5, rtol=1e-5)
+    assert (hidden.grad[labels == IGNORE] == 0).all()
+
+
+def test_a_frozen_matrix_gets_no_gradient() -> None:
+    hidden, weight, labels = _case(0.2)
+    weight.requires_grad_(False)
+    linear_cross_entropy(hidden, weight, labels)[0].backward()
+    assert hidden.grad is not None
+    assert weight.grad is None
+
+
+def test_log_probabilities_carry_no_gradient() -> None:
+    assert not linear_cross_entropy(*_case(0.0))[2].requires_grad
+
+
+def test_nothing_counts_where_all_labels_are_ignored() -> None:
+    hidden, weight, _ = _case(0.0)
+    total, count, logprobs = linear_cross_entropy(hidden, weight, torch.full((T,), IGNORE))
+    total.backward()
+    assert (float(total.detach()), count, logprobs.numel()) == (0.0, 0, 0)
+    assert not hidden.grad.any()
+    assert not weight.grad.any()
+
+
+def test_bfloat16_hidden_states_give_a_float32_gradient_of_the_matrix() -> None:
+    hidden, weight, labels = _case(0.0)
+    half = hidden.detach().to(torch.bfloat16).requires_grad_()
+    total, _, _ = linear_cross_entropy(half, weight, labels)
+    total.backward()
+    assert (total.dtype, half.grad.dtype, weight.grad.dtype) == (
+        torch.float32,
+        torch.bfloat16,
+        torch.float32,
+    )
+    wanted = F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
+    assert float(total.detach()) == pytest.approx(float(wanted.detach()), rel=0.01)
