@@ -100,20 +100,22 @@ class Distil(Section):
     """How new rows are learnt from the base's own hidden states.
 
     Attributes:
-        positions: ends of new-segmentation tokens at which the base is observed.
-        depth: layers after which hidden states are matched by the input rows.
-        steps, batch_tokens, lr: the input rows' steps, tokens a step, and Adam's rate.
-        output_steps, output_positions, output_lr: the same for the regression of the output rows.
-        ridge: pull of each output row towards its start, as a weight on the squared distance.
+        positions: states of the base that the input rows learn from.
+        depth: layers after which they are taken.
+        steps, batch_tokens, lr: the input rows' steps, tokens a step, and Adam's peak rate.
+        output_positions: states of the grafted model that the output rows are fitted on.
+        output_steps, output_batch, output_lr: the fit's steps, positions a step, and rate.
+        ridge: pull of each output row towards its start, a weight on the squared distance.
     """
 
     positions: Positive = 40_000
     depth: Positive = 8
-    steps: Positive = 60
-    batch_tokens: Positive = 1_440
+    steps: Positive = 120
+    batch_tokens: Positive = 720
     lr: Rate = 5e-3
+    output_positions: Positive = 80_000
     output_steps: Positive = 300
-    output_positions: Positive = 2_048
+    output_batch: Positive = 2_048
     output_lr: Rate = 3e-3
     ridge: Annotated[float, Field(ge=0)] = 10.0
 

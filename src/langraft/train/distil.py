@@ -1,9 +1,10 @@
-"""Rows that start well: output rows by regression on the base's hidden states, input rows by token
-distillation.
+"""Rows that start well: input rows by token distillation, output rows by regression.
 
-The base reads the text in its own tokens; at the last base token of every new piece its states say
-what a model that read the
-new piece should have there (Token Distillation, arXiv 2505.20133).
+The base reads the text in its own tokens; its hidden states at the last base token of every new
+piece say what a model that reads the new piece should have there (Token Distillation, arXiv
+2505.20133). A few layers are enough, which makes it cheap. Then the model reads the text in the new
+tokens, and the output rows are fitted on the states it really has: a convex problem without
+backpropagation through the model.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ from langraft.train.precision import Device
 from langraft.train.pretrain import packed_hidden
 
 LESSON_CHARACTERS = 500
-LESSONS = "lessons.safetensors"
-ROWS = "rows.safetensors"
-NUMBERS = "numbers.json"
+LESSONS_AT_ONCE = 3
+LESSONS, STATES = "lessons.safetensors", "states.safetensors"
+INPUT, OUTPUT = "input rows", "output rows"
+ROWS, NUMBERS = "rows.safetensors", "numbers.json"
 CHUNK_ROWS = 1_024
 UNCLIPPED = 1e9
 BETAS = (0.9, 0.99)
@@ -48,20 +50,17 @@ BETAS = (0.9, 0.99)
 
 @dataclasses.dataclass(frozen=True)
 class Lessons:
-    """What the base thinks while it reads, at the ends of the new pieces.
+    """Texts in the extended tokenizer's ids, and a hidden state at each of them.
 
     Attributes:
-        ids: the texts in the extended tokenizer's ids, each opened by the frame's start, shape
-            (N,).
+        ids: each text opened by the frame's start, laid end to end, shape (N,).
         edges: where each text starts, and N, shape (texts + 1,).
-        deep: hidden states after the last layer and norm, bfloat16, shape (N, D).
-        shallow: hidden states after `depth` layers, bfloat16, shape (N, D).
+        states: bfloat16, shape (N, D).
     """
 
     ids: Tensor
     edges: Tensor
-    deep: Tensor
-    shallow: Tensor
+    states: Tensor
 
     def inner(self) -> Tensor:
         """Positions that a token of the same text follows."""
@@ -69,13 +68,13 @@ class Lessons:
         last[self.edges[1:] - 1] = True
         return torch.nonzero(~last)[:, 0]
 
-    def batch(self, lessons: Sequence[int]) -> Batch:
+    def batch(self, chosen: Sequence[int]) -> Batch:
         """The packed texts of these numbers."""
-        return assemble([[self.ids[self.edges[i] : self.edges[i + 1]].numpy()] for i in lessons])
+        return assemble([[self.ids[self.edges[i] : self.edges[i + 1]].numpy()] for i in chosen])
 
-    def targets(self, lessons: Sequence[int]) -> Tensor:
-        """The shallow states of these texts, laid end to end as `batch` does."""
-        return torch.cat([self.shallow[self.edges[i] : self.edges[i + 1]] for i in lessons])
+    def targets(self, chosen: Sequence[int]) -> Tensor:
+        """The states of these texts, laid end to end as `batch` does."""
+        return torch.cat([self.states[self.edges[i] : self.edges[i + 1]] for i in chosen])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,38 +114,35 @@ def distil_rows(
         metrics: the run's metrics file.
 
     Returns:
-        positions read, and the losses of both fits.
+        positions read for both fits, and their losses.
     """
     rows = slice(reader.extended.size - len(pieces), reader.extended.size)
     model.to(reader.device.name).set_attn_implementation(attention.register())
     model.requires_grad_(False)
-    lessons = _kept(folder, lambda: observe(model, reader, settings))
-    head = model.get_output_embeddings().weight.data
     embedding = model.get_input_embeddings().weight.data
-    old = head[: rows.start]
-    start = conditional_rows(old, pieces, lessons)
-    output = Fit("output rows", settings.output_steps, settings.output_lr, folder, metrics)
-    head[rows], output_numbers = output(
-        start, lambda new: _output_work(new, start, old, lessons, settings, reader.seed)
-    )
-    depth = min(settings.depth, len(model.base_model.layers))
-    fit = Fit("input rows", settings.steps, settings.lr, folder, metrics)
-    with shallow(model, depth):
-        embedding[rows], input_numbers = fit(
+    head = model.get_output_embeddings().weight.data
+    fit = Fit(INPUT, settings.steps, settings.lr, folder, metrics)
+    with shallow(model, settings.depth):
+        lessons = _kept(folder / LESSONS, lambda: observe(model, reader, settings.positions))
+        embedding[rows], inputs = fit(
             embedding[rows],
-            lambda new: _input_work(new, model, embedding[: rows.start], lessons, settings, reader),
+            lambda new: input_work(new, model, embedding[: rows.start], lessons, settings, reader),
         )
+    states = _kept(folder / STATES, lambda: recite(model, reader, settings.output_positions))
+    old = head[: rows.start]
+    start = conditional_rows(old, pieces, states)
+    fit = Fit(OUTPUT, settings.output_steps, settings.output_lr, folder, metrics)
+    head[rows], outputs = fit(
+        start, lambda new: output_work(new, start, old, states, settings, reader.seed)
+    )
     model.requires_grad_(True)
-    return {
-        "positions": int(lessons.ids.numel()),
-        "output_rows": output_numbers,
-        "input_rows": input_numbers,
-    }
+    read = {"positions": lessons.ids.numel(), "output_positions": states.ids.numel()}
+    return {**read, "input_rows": inputs, "output_rows": outputs}
 
 
 def forget_lessons(folder: Path) -> None:
     """Remove what `distil_rows` kept in `folder`, once the model is safe there."""
-    for name in (LESSONS, *(f"{fit} rows" for fit in ("output", "input"))):
+    for name in (LESSONS, STATES, INPUT, OUTPUT):
         remove(folder / name)
 
 
@@ -181,57 +177,59 @@ def lesson_texts(texts: Sequence[str], seed: int) -> list[str]:
     return [found[i] for i in order]
 
 
-def observe(model: PreTrainedModel, reader: Reader, settings: Distil) -> Lessons:
-    """Let the base read until `settings.positions` ends of new-segmentation tokens are seen.
+def observe(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
+    """The base reads in its own tokens; its states are kept where a new-segmentation token ends.
 
-    Stops early when the texts do.
+    `model` is cut off at the depth whose states are wanted. Stops after `positions` states, or
+    when the texts do.
     """
+
+    def lesson(text: str) -> tuple[list[int], list[int], list[int]]:
+        old, new = reader.base.encode(text), reader.extended.encode(text)
+        return old, new, [0, *(1 + end for end in align(old, new, reader.base, reader.extended))]
+
+    return _read(model, reader, positions, "the base reads", lesson)
+
+
+def recite(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
+    """The grafted model reads in the new tokens; all its last states are kept."""
+
+    def lesson(text: str) -> tuple[list[int], list[int], list[int]]:
+        new = reader.extended.encode(text)
+        return new, new, list(range(len(new) + 1))
+
+    return _read(model, reader, positions, "the new model reads", lesson)
+
+
+def _read(
+    model: PreTrainedModel,
+    reader: Reader,
+    positions: int,
+    name: str,
+    lesson: Callable[[str], tuple[list[int], list[int], list[int]]],
+) -> Lessons:
+    """Feed the first ids of each `lesson`, keep the states at its places beside its second ids."""
     ids: list[int] = []
-    edges, deep, near = [0], [], []
-    depth = min(settings.depth, len(model.base_model.layers))
+    edges, kept = [0], []
+    texts = lesson_texts(reader.texts, reader.seed)
     with bar("positions") as progress, torch.no_grad(), reader.device.autocast():
-        task = progress.add_task("the base reads", total=settings.positions, note="")
-        for text in lesson_texts(reader.texts, reader.seed):
-            old, new = reader.base.encode(text), reader.extended.encode(text)
-            ends = torch.tensor(
-                [0, *(1 + end for end in align(old, new, reader.base, reader.extended))]
-            )
-            states = _states(
-                model, assemble([[np.array([reader.frame.start, *old])]]), reader.device, depth
-            )
-            near.append(states[0][ends].to(torch.bfloat16))
-            deep.append(states[1][ends].to(torch.bfloat16))
-            ids += [reader.frame.start, *new]
-            edges.append(len(ids))
-            progress.update(task, completed=min(len(ids), settings.positions))
-            if len(ids) >= settings.positions:
+        task = progress.add_task(name, total=positions, note="")
+        for first in range(0, len(texts), LESSONS_AT_ONCE):
+            found = [lesson(text) for text in texts[first : first + LESSONS_AT_ONCE]]
+            batch = assemble([[np.array([reader.frame.start, *fed])] for fed, _, _ in found])
+            states = packed_hidden(model, batch, reader.device).to("cpu", torch.bfloat16)
+            for begin, (_, new, places) in zip(batch.boundaries.tolist(), found, strict=False):
+                kept.append(states[begin + torch.tensor(places)])
+                ids += [reader.frame.start, *new]
+                edges.append(len(ids))
+            progress.update(task, completed=min(len(ids), positions))
+            if len(ids) >= positions:
                 break
-    return Lessons(torch.tensor(ids), torch.tensor(edges), torch.cat(deep), torch.cat(near))
+    return Lessons(torch.tensor(ids), torch.tensor(edges), torch.cat(kept))
 
 
-def _states(
-    model: PreTrainedModel, batch: Batch, device: Device, depth: int
-) -> tuple[Tensor, Tensor]:
-    """Hidden states after `depth` layers and after the last norm, on the CPU, each of shape (T,
-    D).
-    """
-    caught: list[Tensor] = []
-    hook = model.base_model.layers[depth - 1].register_forward_hook(
-        lambda module, inputs, output: caught.append(
-            output[0] if isinstance(output, tuple) else output
-        )
-    )
-    try:
-        deep = packed_hidden(model, batch, device)
-    finally:
-        hook.remove()
-    near = deep if depth == len(model.base_model.layers) else caught[0].view(deep.shape)
-    return near.cpu(), deep.cpu()
-
-
-def _kept(folder: Path, make: Callable[[], Lessons]) -> Lessons:
+def _kept(path: Path, make: Callable[[], Lessons]) -> Lessons:
     """The lessons of an earlier, killed call, or new ones, which are kept."""
-    path = folder / LESSONS
     if not path.exists():
         temporary = path.with_name(path.name + PARTIAL)
         with disk_errors(path):
@@ -241,13 +239,11 @@ def _kept(folder: Path, make: Callable[[], Lessons]) -> Lessons:
 
 
 def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: Lessons) -> Tensor:
-    """Where output rows start: the first sub-token's row, lowered by the log of how often the rest
-    follows it.
+    """Where output rows start: the first sub-token's row, lowered by how rarely the rest follows.
 
     p(piece) = p(first sub-token) p(rest | first). The first factor has the first sub-token's row;
-    the second, taken as a
-    constant, is added along the direction on which every hidden state projects to about one (mean /
-    |mean|^2).
+    the log of the second, taken as a constant, is added along the direction on which every state
+    projects to about one: mean / |mean|^2.
 
     Args:
         head_VD: the base's output matrix, shape (V, D).
@@ -261,7 +257,7 @@ def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: 
     new = counts[vocabulary : vocabulary + len(pieces)]
     opened = counts[:vocabulary].scatter_add(0, firsts, new)
     share = torch.log((new + 0.5) / (opened[firsts] + 1.0 + 0.005 * len(pieces)))
-    mean = lessons.deep.float().mean(0)
+    mean = lessons.states.float().mean(0)
     return head_VD[firsts] + share[:, None] * (mean / (mean @ mean))
 
 
@@ -306,7 +302,7 @@ class Fit:
         return load_file(done)["rows"], read_json(folder / NUMBERS)
 
 
-def _output_work(
+def output_work(
     new: nn.Parameter,
     start: Tensor,
     old_VD: Tensor,
@@ -314,21 +310,20 @@ def _output_work(
     settings: Distil,
     seed: int,
 ) -> Callable[[int], StepWork]:
-    """Softmax regression of the next token on the base's last hidden states, old rows frozen.
+    """Softmax regression of the next token on the states, old rows frozen, pulled to `start`.
 
     What the old rows add to each position's softmax never changes, so it is computed once: every
-    step sees the whole
-    vocabulary exactly, at the cost of the new rows.
+    step sees the whole vocabulary exactly, at the cost of the new rows.
     """
     at = lessons.inner()
-    states, targets = lessons.deep[at], lessons.ids[at + 1]
-    first = old_VD.shape[0]
+    states, targets = lessons.states[at], lessons.ids[at + 1]
+    first, count = old_VD.shape[0], settings.output_batch
     old_mass, old_gold = _old_rows(states, old_VD, targets)
-    ridge = settings.ridge * settings.output_positions / len(at)
+    ridge = settings.ridge * count / len(at)
 
     def loss(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        chosen = torch.randint(len(at), (settings.output_positions,), generator=generator)
+        chosen = torch.randint(len(at), (count,), generator=generator)
         logits = (states[chosen] @ new.to(states.dtype).T).float()
         mass = torch.logaddexp(logits.logsumexp(-1), old_mass[chosen])
         target = targets[chosen]
@@ -336,7 +331,6 @@ def _output_work(
         gold = torch.where(target >= first, own, old_gold[chosen])
         return (mass - gold).sum() + ridge * (new - start).square().sum()
 
-    count = settings.output_positions
     return lambda step: StepWork([partial(loss, step)], count, count)
 
 
@@ -355,7 +349,7 @@ def _old_rows(states_ND: Tensor, old_VD: Tensor, targets_N: Tensor) -> tuple[Ten
     return mass, gold
 
 
-def _input_work(
+def input_work(
     new: nn.Parameter,
     model: PreTrainedModel,
     old_VD: Tensor,
