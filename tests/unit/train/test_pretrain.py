@@ -157,7 +157,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, train: str, tied
         assert again[key] == numbers[key]
 
 
-def test_the_older_checkpoint_serves_when_the_newer_is_not_there_yet(tmp_path: Path) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps whose rows were asked for."""
+    found: list[int] = []
+    rows = stage_file.Mix.rows
+    monkeypatch.setattr(
+        stage_file.Mix, "rows", lambda self, step: (found.append(step), rows(self, step))[1]
+    )
+    return found
+
+
+def test_the_older_checkpoint_serves_when_the_newer_is_not_there_yet(
+    tmp_path: Path, asked: list[int]
+) -> None:
     """What a kill between two renames leaves: `.old`, and a complete `.partial` without a name."""
     straight, _ = _train(tmp_path / "straight")
     broken = tmp_path / "broken"
@@ -166,21 +179,19 @@ def test_the_older_checkpoint_serves_when_the_newer_is_not_there_yet(tmp_path: P
     (broken / "checkpoint").rename(broken / "checkpoint.old")
     (broken / "checkpoint.partial").mkdir()
     (broken / "checkpoint.partial" / "weights.safetensors").write_bytes(b"half")
+    asked.clear()
     resumed, _ = _train(broken)
+    assert asked == [4, 5]
     assert [record["step"] for record in _records(broken)] == [1, 2, 3, 4, 5, 6]
     assert _same(resumed, straight)
 
 
-def test_going_on_does_not_repeat_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_going_on_does_not_repeat_steps(tmp_path: Path, asked: list[int]) -> None:
     with pytest.raises(Killed):
         _train(tmp_path, evaluate=_killed_at(4), times=6)
-    asked: list[int] = []
-    rows = stage_file.Mix.rows
-    monkeypatch.setattr(
-        stage_file.Mix, "rows", lambda self, step: (asked.append(step), rows(self, step))[1]
-    )
+    assert asked == [0, 1, 2, 3]
     _train(tmp_path)
-    assert asked == [3, 4, 5]
+    assert asked == [0, 1, 2, 3, 3, 4, 5]
 
 
 def test_a_checkpoint_can_be_dropped(tmp_path: Path) -> None:
