@@ -30,6 +30,8 @@ from langraft.train.distil import (
     forget_lessons,
     lesson_texts,
     observe,
+    output_work,
+    recite,
     shallow,
 )
 
@@ -39,8 +41,9 @@ SETTINGS = Distil(
     steps=12,
     batch_tokens=300,
     lr=2e-2,
+    output_positions=600,
     output_steps=20,
-    output_positions=128,
+    output_batch=128,
     output_lr=5e-2,
     ridge=0.0,
 )
@@ -70,12 +73,12 @@ def _grafted(pair: Extension, pieces: list[list[int]]) -> LlamaForCausalLM:
     return add_rows(model, pieces, first=pair.before.size, rows=size + 4, untie=True)
 
 
-def _lessons(first: int = 5) -> Lessons:
+def _lessons() -> Lessons:
     """Two texts over five old ids and two new ones."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.tensor([0, 5, 3, 6, 5, 0, 3, 2, 5])
-    deep = torch.randn(9, 8, generator=generator).to(torch.bfloat16)
-    return Lessons(ids, torch.tensor([0, 5, 9]), deep, deep * 2)
+    states = torch.randn(9, 8, generator=generator).to(torch.bfloat16)
+    return Lessons(ids, torch.tensor([0, 5, 9]), states)
 
 
 def test_lessons_by_hand() -> None:
@@ -84,7 +87,7 @@ def test_lessons_by_hand() -> None:
     batch = lessons.batch([1, 0])
     assert batch.input_ids.tolist() == [0, 3, 2, 5, 0, 5, 3, 6, 5]
     assert batch.boundaries.tolist() == [0, 4, 9]
-    wanted = torch.cat([lessons.shallow[5:], lessons.shallow[:5]])
+    wanted = torch.cat([lessons.states[5:], lessons.states[:5]])
     assert torch.equal(lessons.targets([1, 0]), wanted)
 
 
@@ -102,7 +105,7 @@ def test_conditional_rows_by_hand() -> None:
     lessons = _lessons()
     head = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
     found = conditional_rows(head, [[3, 1], [3, 2, 2]], lessons)
-    mean = lessons.deep.float().mean(0)
+    mean = lessons.states.float().mean(0)
     opened = 2 + 3 + 1  # id 3 itself twice, and as the opening of pieces 5 and 6
     for row, seen in enumerate((3, 1)):
         share = math.log((seen + 0.5) / (opened + 1.0 + 0.005 * 2))
@@ -111,9 +114,9 @@ def test_conditional_rows_by_hand() -> None:
 
 
 def _regression(new: nn.Parameter, old: torch.Tensor, ridge: float) -> tuple[torch.Tensor, int]:
-    settings = SETTINGS.model_copy(update={"ridge": ridge, "output_positions": 40})
+    settings = SETTINGS.model_copy(update={"ridge": ridge, "output_batch": 40})
     start = torch.zeros_like(new.data)
-    work = distil._output_work(new, start, old, _lessons(), settings, 7)(2)
+    work = output_work(new, start, old, _lessons(), settings, 7)(2)
     return work.micro_batches[0](), work.count
 
 
@@ -130,7 +133,7 @@ def test_the_regression_is_cross_entropy_over_the_whole_vocabulary() -> None:
     loss.backward()
     lessons, at = _lessons(), _chosen()
     twin = nn.Parameter(new.detach().clone())
-    logits = (lessons.deep[at] @ torch.cat([old, twin]).to(torch.bfloat16).T).float()
+    logits = (lessons.states[at] @ torch.cat([old, twin]).to(torch.bfloat16).T).float()
     wanted = F.cross_entropy(logits, lessons.ids[at + 1], reduction="sum")
     wanted.backward()
     assert count == 40
@@ -149,34 +152,47 @@ def test_the_ridge_is_a_weight_on_the_squared_distance() -> None:
     )
 
 
+def _first_text(reader: Reader, model: LlamaForCausalLM, base: bool) -> tuple[list[int], Any]:
+    """The ids of the first lesson, and all hidden states that eager attention gives for them."""
+    text = lesson_texts(reader.texts, reader.seed)[0]
+    ids = [0, *(reader.base if base else reader.extended).encode(text)]
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        return ids, model.base_model(torch.tensor([ids]), output_hidden_states=True)
+
+
 def test_the_base_is_read_at_the_ends_of_new_pieces(
     pair: Extension, pieces: list[list[int]]
 ) -> None:
-    model = _grafted(pair, pieces)
+    model, reader = _grafted(pair, pieces), _reader(pair)
     model.set_attn_implementation(distil.attention.register())
-    reader = _reader(pair)
-    lessons = observe(model, reader, SETTINGS)
-    text = lesson_texts(reader.texts, reader.seed)[0]
+    with shallow(model, 1):
+        lessons = observe(model, reader, 600)
+    ids, hidden = _first_text(reader, model, base=True)
     last = int(lessons.edges[1])
-    assert lessons.ids[:last].tolist() == [0, *pair.after.encode(text)]
-    assert SETTINGS.positions <= lessons.ids.numel() < SETTINGS.positions + 600
-    model.set_attn_implementation("eager")
-    with torch.no_grad():
-        ids = torch.tensor([[0, *pair.before.encode(text)]])
-        hidden = model.base_model(ids, output_hidden_states=True)
+    assert lessons.ids[:last].tolist() == _first_text(reader, model, base=False)[0]
+    assert 600 <= lessons.ids.numel() < 600 + 500 * distil.LESSONS_AT_ONCE
     seen, ends = 0, [0]
-    spelt = [len(pair.before.piece_bytes(int(i))) for i in ids[0, 1:]]
-    for index in lessons.ids[1:last]:
-        width = len(pair.after.piece_bytes(int(index)))
+    spelt = [len(pair.before.piece_bytes(index)) for index in ids[1:]]
+    for index in lessons.ids[1:last].tolist():
+        width = len(pair.after.piece_bytes(index))
         while width:
             width -= spelt[seen]
             seen += 1
         ends.append(seen)
-    for found, states in (
-        (lessons.deep, hidden.last_hidden_state),
-        (lessons.shallow, hidden.hidden_states[1]),
-    ):
-        torch.testing.assert_close(found[:last].float(), states[0][ends], atol=2e-3, rtol=2**-7)
+    wanted = hidden.hidden_states[1][0][ends]
+    torch.testing.assert_close(lessons.states[:last].float(), wanted, atol=2e-3, rtol=2**-7)
+
+
+def test_the_new_model_is_read_at_every_token(pair: Extension, pieces: list[list[int]]) -> None:
+    model, reader = _grafted(pair, pieces), _reader(pair)
+    model.set_attn_implementation(distil.attention.register())
+    lessons = recite(model, reader, 600)
+    ids, hidden = _first_text(reader, model, base=False)
+    assert lessons.ids[: len(ids)].tolist() == ids
+    found = lessons.states[: len(ids)].float()
+    torch.testing.assert_close(found, hidden.last_hidden_state[0], atol=2e-3, rtol=2**-7)
+    assert lessons.states.shape == (lessons.ids.numel(), 32)
 
 
 def test_shallow_stops_after_the_layer(pair: Extension) -> None:
@@ -238,18 +254,19 @@ def test_both_fits_lose_less(
         key = numbers[fit.replace(" ", "_")]
         assert (key["steps"], key["loss_first"]) == (steps, round(losses[0], 4))
     assert numbers["positions"] >= SETTINGS.positions
+    assert numbers["output_positions"] >= SETTINGS.output_positions
 
 
 def test_what_is_kept_can_be_forgotten(
     pair: Extension, pieces: list[list[int]], tmp_path: Path
 ) -> None:
     _distil(pair, pieces, tmp_path)
-    assert "lessons.safetensors" in folder_hashes(tmp_path)
+    assert {"lessons.safetensors", "states.safetensors"} < set(folder_hashes(tmp_path))
     forget_lessons(tmp_path)
     assert set(folder_hashes(tmp_path)) == {"metrics.jsonl"}
 
 
-@pytest.mark.parametrize("victim", ["packed_hidden", "_output_work", "_input_work", "run_loop"])
+@pytest.mark.parametrize("victim", ["packed_hidden", "output_work", "input_work", "run_loop"])
 def test_killed_and_going_on_gives_the_same_bytes(
     pair: Extension,
     pieces: list[list[int]],
@@ -258,7 +275,7 @@ def test_killed_and_going_on_gives_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
     victim: str,
 ) -> None:
-    """The base reads, then one fit after the other: each is broken off once.
+    """Both fits are broken off, before they begin and on the way.
 
     `packed_hidden` dies in the sixth step of the input fit, with a checkpoint after every step.
     """
@@ -301,10 +318,10 @@ def _checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _reading_calls(pair: Extension) -> int:
-    """Texts that the base reads before it has seen enough."""
+    """Batches of texts that the base reads before it has seen enough."""
     reader, seen = _reader(pair), 0
     for count, text in enumerate(lesson_texts(reader.texts, reader.seed), 1):
         seen += 1 + len(pair.after.encode(text))
         if seen >= SETTINGS.positions:
-            return count
+            return -(-count // distil.LESSONS_AT_ONCE)
     raise AssertionError("the texts end before the positions do")
