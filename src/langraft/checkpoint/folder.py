@@ -38,13 +38,15 @@ MODEL_FILES = (*TOKENIZER_FILES, "config.json", "generation_config.json", "langr
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence transformers' own progress bars and remarks: ours tell what matters."""
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

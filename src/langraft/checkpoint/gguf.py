@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,8 @@ def convert_gguf(path: Path, out: Path) -> None:
     """
     try:
         fields = GGUFReader(path).fields
-        with quiet():
+        # transformers draws a bar of its own here that no setting turns off
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
             loaded = AutoModelForCausalLM.from_pretrained(
                 path.parent, gguf_file=path.name, dtype=torch.float32
             )

@@ -36,8 +36,9 @@ def bits_of(this: Run, model: Any, encoder: Encoder, frame: Frame, name: str) ->
     says.
     """
     settings = measuring(this)
+    sources = list(this.languages)
     found = {}
-    for source in track(list(this.languages), f"bits per byte, {name}", unit="sources"):
+    for source in track(sources, f"bits per byte, {name}", total=len(sources), unit="sources"):
         texts = excerpts(this.texts("holdout", source), settings["max_bytes"])
         score = bits_per_byte(
             model,

@@ -129,7 +129,7 @@ def distil_rows(
             lambda new: input_work(new, model, embedding[: rows.start], lessons, settings, reader),
         )
     states = _kept(folder / STATES, lambda: recite(model, reader, settings.output_positions))
-    old = head[: rows.start]
+    old = head[: rows.start].cpu()  # this fit is small enough for the processor
     start = conditional_rows(old, pieces, states)
     fit = Fit(OUTPUT, settings.output_steps, settings.output_lr, folder, metrics)
     head[rows], outputs = fit(
