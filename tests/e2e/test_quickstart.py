@@ -1,4 +1,4 @@
-"""The whole quickstart recipe on a tiny random LLaMA: stages, numbers, skipping, killing, refusing."""
+"""The whole quickstart recipe on a tiny random LLaMA: numbers, skipping, killing, refusing."""
 
 from __future__ import annotations
 
