@@ -32,8 +32,8 @@ def losses(run: Run) -> list[Chart]:
     steps.
     """
     found = [
-        _graft_chart(run, "error", "Input rows: distillation error"),
-        _graft_chart(run, "regression_loss", "Output rows: regression loss"),
+        _graft_chart(run, "input rows", "Input rows: distillation error"),
+        _graft_chart(run, "output rows", "Output rows: regression loss"),
         _loss_chart(run, _offsets(run)),
     ]
     return [chart for chart in found if chart is not None]
@@ -113,9 +113,11 @@ def _loss_chart(run: Run, offsets: Mapping[str, float]) -> Chart | None:
     )
 
 
-def _graft_chart(run: Run, key: str, title: str) -> Chart | None:
+def _graft_chart(run: Run, fit: str, title: str) -> Chart | None:
     points: list[Point] = [
-        (r["step"], r[key]) for r in run.metrics if r["stage"] == "graft" and finite(r.get(key))
+        (r["step"], r["loss"])
+        for r in run.metrics
+        if r["stage"] == f"graft, {fit}" and finite(r["loss"])
     ]
     if len(points) < 2:
         return None

@@ -165,11 +165,15 @@ def metrics() -> list[dict[str, Any]]:
     diverged step logs it.
     """
     graft = [
-        {"stage": "graft", "step": s, "error": 4 * math.exp(-s / 40) + 0.3 * _wobble(s) + 1}
+        {
+            "stage": "graft, input rows",
+            "step": s,
+            "loss": 4 * math.exp(-s / 40) + 0.3 * _wobble(s) + 1,
+        }
         for s in range(100)
     ]
     rows = [
-        {"stage": "graft", "step": s, "regression_loss": 7 - 2 * (1 - math.exp(-s / 30))}
+        {"stage": "graft, output rows", "step": s, "loss": 7 - 2 * (1 - math.exp(-s / 30))}
         for s in range(120)
     ]
     found: list[dict[str, Any]] = [*graft, *rows]
