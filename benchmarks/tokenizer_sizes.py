@@ -1,6 +1,6 @@
-"""Tokens per character on held-out quickstart text for several vocabulary sizes, as a Markdown table.
+"""Tokens per character on held-out quickstart text by vocabulary size, as a Markdown table.
 
-python benchmarks/tokenizer_sizes.py BASE [BASE ...]
+    python benchmarks/tokenizer_sizes.py BASE [BASE ...]
 
 BASE is a model folder or a tokenizer file. Pieces are learnt from nine of ten Chinese documents of
 `data/quickstart`; every tenth is measured.

@@ -29,6 +29,8 @@ def subtoken_mean(matrix_VD: Tensor, subtokens: Sequence[Sequence[int]]) -> Tens
         matrix_VD: the base model's matrix, shape (V, D).
         subtokens: for each new piece the base ids that spell it.
     """
+    if not subtokens:
+        return matrix_VD.new_empty((0, matrix_VD.shape[1]), dtype=torch.float32)
     lengths = torch.tensor([len(ids) for ids in subtokens])
     flat = torch.tensor([token for ids in subtokens for token in ids])
     offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)[:-1]])

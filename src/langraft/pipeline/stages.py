@@ -111,47 +111,31 @@ def tokenizer_stage(this: Run) -> Stage:
 
     def work(folder: Path) -> dict[str, Any]:
         base = load_encoder(this.base)
+        held = {source: this.texts("holdout", source) for source in this.languages}
         if settings.method == "keep":
             copy_tokenizer(this.base, folder)
-            return {"base_pieces": base.size, "added_pieces": 0, "family": base.family}
-        texts = [text for source in new for text in this.texts("train", source)]
-        results = extend_tokenizer(
-            this.base,
-            texts,
-            size=settings.size,
-            scripts=language.scripts,
-            min_frequency=settings.min_frequency,
-            max_piece_characters=settings.max_piece_characters,
-            out=folder,
-        )
-        extended = load_encoder(folder)
-        held = {source: this.texts("holdout", source) for source in this.languages}
-        lines = [
-            line
-            for source in old
-            for text in this.texts("train", source)
-            for line in text.split("\n")
-            if line
-        ]
-        proofs = check_tokenizer(
-            this.base, folder, lines[:CHECKED_LINES], [t for s in new for t in held[s]]
-        )
-        failed = [proof for proof in proofs if not proof.passed]
-        if failed:
-            raise RunFailed(
-                f"tokenizer: {failed[0].name} does not hold; counter-example: "
-                f"{failed[0].counterexample}"
+            results = {"base_pieces": base.size, "added_pieces": 0, "family": base.family}
+        else:
+            results = extend_tokenizer(
+                this.base,
+                [text for source in new for text in this.texts("train", source)],
+                size=settings.size,
+                scripts=language.scripts,
+                min_frequency=settings.min_frequency,
+                max_piece_characters=settings.max_piece_characters,
+                out=folder,
             )
-        speeds = {s: (measure(base, texts), measure(extended, texts)) for s, texts in held.items()}
-        return {
-            **results,
-            "rows": padded(extended.size, settings.pad_to),
-            "tokens_per_character": {
-                s: {"base": a["tokens_per_character"], "extended": b["tokens_per_character"]}
-                for s, (a, b) in speeds.items()
-            },
-            "proofs": [dataclasses.asdict(proof) for proof in proofs],
+            results["proofs"] = proofs(this, folder, old, [t for s in new for t in held[s]])
+        extended = load_encoder(folder)
+        ratios = {
+            source: {
+                "base": measure(base, texts)["tokens_per_character"],
+                "extended": measure(extended, texts)["tokens_per_character"],
+            }
+            for source, texts in held.items()
         }
+        rows = padded(extended.size, settings.pad_to)
+        return {**results, "rows": rows, "tokens_per_character": ratios}
 
     inputs = {"base": this.base_digest, "corpus": outputs_digest(this.manifest("corpus"))}
     return Stage(
@@ -160,6 +144,24 @@ def tokenizer_stage(this: Run) -> Stage:
         inputs,
         work,
     )
+
+
+def proofs(
+    this: Run, extended: Path, old: Sequence[str], new: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The tokenizer contract, proven on lines of the sources `old` and on the texts `new`.
+
+    Raises:
+        RunFailed: it does not hold; the message has the counter-example.
+    """
+    texts = [text for source in old for text in this.texts("train", source)]
+    lines = [line for text in texts for line in text.split("\n") if line]
+    found = check_tokenizer(this.base, extended, lines[:CHECKED_LINES], new)
+    for proof in found:
+        if not proof.passed:
+            shown = f"{proof.name} does not hold; counter-example: {proof.counterexample}"
+            raise RunFailed(f"tokenizer: {shown}")
+    return [dataclasses.asdict(proof) for proof in found]
 
 
 def graft_stage(this: Run) -> Stage:
@@ -178,10 +180,11 @@ def graft_stage(this: Run) -> Stage:
         bits = {"base": bits_of(this, model, base, frame, "base")}
         pieces = subtokens(base, extended)
         first = extended.size - len(pieces)
-        grafted = add_rows(
-            model, pieces, first=first, rows=padded(extended.size, tokenizer.pad_to), untie=untie
-        )
-        results: dict[str, Any] = {"method": graft.init, "untied": untie, "added_rows": len(pieces)}
+        rows = padded(extended.size, tokenizer.pad_to)
+        rows = max(rows, model.get_input_embeddings().num_embeddings)
+        apart = untie and bool(pieces)
+        grafted = add_rows(model, pieces, first=first, rows=rows, untie=apart)
+        results: dict[str, Any] = {"method": graft.init, "untied": apart, "added_rows": len(pieces)}
         if graft.init == "distil" and pieces:
             texts = [t for source in this.sources(new=True) for t in this.texts("train", source)]
             reader = Reader(base, extended, frame, texts, this.device, this.recipe.seed)
@@ -200,7 +203,12 @@ def graft_stage(this: Run) -> Stage:
     }
     return Stage(
         "graft",
-        {**graft.model_dump(mode="json"), "pad_to": tokenizer.pad_to, **measuring(this)},
+        {
+            **graft.model_dump(mode="json"),
+            "pad_to": tokenizer.pad_to,
+            "seed": this.recipe.seed,
+            **measuring(this),
+        },
         inputs,
         work,
     )
@@ -251,7 +259,6 @@ def pretrain_stage(this: Run, stage: Pretrain, twin: bool = False) -> Stage:
     inputs = {"model": outputs_digest(this.manifest(before)) if before else this.base_digest}
     inputs["corpus"] = outputs_digest(this.manifest("corpus"))
     settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, **measuring(this)}
-    settings |= {"bf16": this.device.bf16, "forgetting": this.recipe.forgetting.model_dump()}
     return Stage(prefix + stage.name, settings, inputs, work)
 
 
@@ -259,7 +266,7 @@ def eval_stage(this: Run, twin: bool) -> Stage:
     """The adapted model beside the untouched base: bits per byte, tokens per character, samples,
     targets.
     """
-    needs(this.recipe, "eval", "corpus")
+    needs(this.recipe, "eval", "corpus", "tokenizer", "graft")
     settings = this.recipe.eval
     assert settings is not None
     last = f"pretrain-{this.recipe.pretrain[-1].name}" if this.recipe.pretrain else "graft"
