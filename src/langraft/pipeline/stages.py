@@ -180,8 +180,9 @@ def graft_stage(this: Run) -> Stage:
         bits = {"base": bits_of(this, model, base, frame, "base")}
         pieces = subtokens(base, extended)
         first = extended.size - len(pieces)
-        rows = padded(extended.size, tokenizer.pad_to)
-        rows = max(rows, model.get_input_embeddings().num_embeddings)
+        rows = model.get_input_embeddings().num_embeddings
+        if pieces:
+            rows = max(rows, padded(extended.size, tokenizer.pad_to))
         apart = untie and bool(pieces)
         grafted = add_rows(model, pieces, first=first, rows=rows, untie=apart)
         results: dict[str, Any] = {"method": graft.init, "untied": apart, "added_rows": len(pieces)}

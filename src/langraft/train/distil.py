@@ -45,6 +45,7 @@ INPUT, OUTPUT = "input rows", "output rows"
 ROWS, NUMBERS = "rows.safetensors", "numbers.json"
 CHUNK_ROWS = 1_024
 UNCLIPPED = 1e9
+PADDING_LOGIT = 30.0
 BETAS = (0.9, 0.99)
 
 
@@ -135,6 +136,9 @@ def distil_rows(
     head[rows], outputs = fit(
         start, lambda new: output_work(new, start, old, states, settings, reader.seed)
     )
+    # padding rows are never targets, and must not take a share of the softmax either
+    mean = states.states.float().mean(0)
+    head[rows.stop :] -= (PADDING_LOGIT * mean / (mean @ mean)).to(head)
     model.requires_grad_(True)
     read = {"positions": lessons.ids.numel(), "output_positions": states.ids.numel()}
     return {**read, "input_rows": inputs, "output_rows": outputs}

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from random_llama import CPU, random_llama, weights
-from tokenizer_bases import Extension, make_extension, train_texts
+from tokenizer_bases import Extension, held_out, make_extension, train_texts
 from torch import nn
 from transformers import LlamaForCausalLM
 
@@ -233,13 +233,27 @@ def test_only_the_new_rows_change(
     for name, value in weights(model).items():
         if name in ("model.embed_tokens.weight", "lm_head.weight"):
             assert torch.equal(value[:first], before[name][:first])
-            assert torch.equal(value[last:], before[name][last:])
+            padding = value[last:] - before[name][last:]
+            assert torch.equal(padding, torch.zeros_like(padding)) or name == "lm_head.weight"
             moved = (value[first:last] - before[name][first:last]).abs().amax(dim=1)
             assert (moved > 1e-3).float().mean() > 0.3
         else:
             assert torch.equal(value, before[name]), name
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert len(model.base_model.layers) == 2
+
+
+def test_padding_rows_take_no_share_of_the_softmax(
+    pair: Extension, learnt: tuple[LlamaForCausalLM, dict[str, Any], Path]
+) -> None:
+    """Their logit is lowered by 30 on the average state of the new language."""
+    model, last = learnt[0], pair.after.size
+    assert model.lm_head.weight.shape[0] > last
+    ids = torch.tensor([pair.after.encode(held_out()[0])[:200]])
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        shares = model(ids).logits.softmax(-1)
+    assert float(shares[..., last:].sum(-1).mean()) < 1e-3
 
 
 def test_both_fits_lose_less(
