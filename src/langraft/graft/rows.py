@@ -86,3 +86,12 @@ def _grown(matrix_VD: Tensor, subtokens: Sequence[Sequence[int]], first: int, ro
     new = subtoken_mean(kept, subtokens).to(matrix_VD.dtype)
     padding = matrix_VD.float().mean(0, keepdim=True).to(matrix_VD.dtype)
     return torch.cat([kept, new, padding.expand(rows - first - len(subtokens), -1)])
+
+
+def unlikely_row(head_VD: Tensor, states_ND: Tensor) -> Tensor:
+    """The row, shape (D,), that no state gives a chance: what padding rows are made of.
+
+    It is the one whose highest log-probability over the states is the lowest.
+    """
+    logits = (states_ND @ head_VD.to(states_ND.dtype).T).float()
+    return head_VD[logits.log_softmax(-1).amax(0).argmin()]

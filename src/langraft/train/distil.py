@@ -29,6 +29,7 @@ from langraft.core.messages import bar
 from langraft.core.metrics import MetricsLog
 from langraft.data.pack import Batch, assemble
 from langraft.data.shards import Frame
+from langraft.graft.rows import unlikely_row
 from langraft.recipe import Distil
 from langraft.tokenizer.encoder import Encoder
 from langraft.tokenizer.segments import align
@@ -45,7 +46,6 @@ INPUT, OUTPUT = "input rows", "output rows"
 ROWS, NUMBERS = "rows.safetensors", "numbers.json"
 CHUNK_ROWS = 1_024
 UNCLIPPED = 1e9
-PADDING_LOGIT = 30.0
 BETAS = (0.9, 0.99)
 
 
@@ -136,9 +136,7 @@ def distil_rows(
     head[rows], outputs = fit(
         start, lambda new: output_work(new, start, old, states, settings, reader.seed)
     )
-    # padding rows are never targets, and must not take a share of the softmax either
-    mean = states.states.float().mean(0)
-    head[rows.stop :] -= (PADDING_LOGIT * mean / (mean @ mean)).to(head)
+    head[rows.stop :] = unlikely_row(old, states.states[:CHUNK_ROWS])
     model.requires_grad_(True)
     read = {"positions": lessons.ids.numel(), "output_positions": states.ids.numel()}
     return {**read, "input_rows": inputs, "output_rows": outputs}
