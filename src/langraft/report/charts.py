@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 560, 306
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 50
 MOST_POINTS = 400
+# Below this, absolutely or relative to the values, steps between ticks drown in rounding.
+FINEST = 1e-12
 
 Point = tuple[float, float]
 
@@ -66,11 +68,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """
     if not high > low:
         raise ValueError(f"no ticks between {low} and {high}")
-    rough = (high - low) / count
+    rough = max((high - low) / count, abs(high) * FINEST, abs(low) * FINEST, FINEST)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [index * step for index in range(first, last + 1)]
+    return [index * step for index in range(first, max(first + 1, last) + 1)]
 
 
 def number(value: float, step: float = 1.0) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langraft.report.charts import Guide, Line, line_chart, number, smooth, thin, ticks
@@ -15,6 +15,8 @@ from langraft.report.charts import Guide, Line, line_chart, number, smooth, thin
         (0, 100, [0, 20, 40, 60, 80, 100]),
         (1.81, 2.29, [1.8, 1.9, 2.0, 2.1, 2.2, 2.3]),
         (-3, 3, [-4, -2, 0, 2, 4]),
+        (0, 5e-324, [0, 1e-12]),
+        (7, 7 + 1e-15, [7, 7 + 1e-11]),
     ],
 )
 def test_ticks_by_hand(low: float, high: float, expected: list[float]) -> None:
@@ -81,6 +83,7 @@ def test_a_point_lies_where_its_value_says() -> None:
     assert chart.legend == [("new", "model"), ("base", "base")]
 
 
+@example([(5e-324, 0.0)])
 @given(st.lists(st.tuples(st.floats(0, 1e7), st.floats(-1e3, 1e3)), min_size=1, max_size=20))
 def test_any_finite_series_can_be_drawn(points: list[tuple[float, float]]) -> None:
     svg = str(line_chart("any", "x", [Line("any", points, "new")]).svg)
