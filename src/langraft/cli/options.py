@@ -1,0 +1,29 @@
+"""What verbs share: the types of their options, and the answer as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipePath = Annotated[Path, typer.Argument(help="the recipe, a YAML file", show_default=False)]
+Set = Annotated[list[str] | None, typer.Option("--set", help="key.key=value, laid over the recipe")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object as the last line")]
+Out = Annotated[Path, typer.Option(help="the folder to write", show_default=False)]
+Texts = Annotated[list[str], typer.Option(help="text files, folders or globs", show_default=False)]
+
+
+def answer(result: dict[str, Any], as_json: bool) -> None:
+    """Print the result as one JSON line when it was asked for."""
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+def texts_of(patterns: list[str]) -> list[str]:
+    """The texts of the files that `patterns` name."""
+    from langraft.corpus.readers import expand, read_texts
+
+    return [r.text for path in expand(patterns, Path()) for r in read_texts(path, "text")]

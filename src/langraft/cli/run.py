@@ -1,0 +1,90 @@
+"""Whole runs: run, train, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langraft.cli.options import Json, Out, RecipePath, Set, answer
+from langraft.core.messages import say
+
+app = typer.Typer()
+
+
+@app.command("run")
+def run_command(
+    recipe: RecipePath,
+    out: Annotated[Path | None, typer.Option(help="the run's folder [runs/NAME]")] = None,
+    set_: Set = None,
+    until: Annotated[str | None, typer.Option(help="the last stage to do")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="forget an earlier run in the folder")
+    ] = False,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="also train the base without extension")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Do every stage of a recipe that is not done yet, and write the report.
+
+    Example: `langraft run recipes/quickstart-zh.yaml --out runs/quickstart-zh`
+    """
+    from langraft.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_ or [])
+
+    from langraft.pipeline import Run, go
+    from langraft.pipeline.summary import show
+    from langraft.report import write_report
+
+    this = Run(loaded, recipe.resolve().parent, out or Path("runs") / loaded.name)
+    go(this, until=until, fresh=fresh, twin=twin)
+    page = write_report(this.out)
+    result = show(this)
+    say(f"report: {page}")
+    answer({**result, "report": str(page)}, json_)
+
+
+@app.command("train")
+def train_command(
+    recipe: RecipePath,
+    stage: Annotated[
+        str, typer.Option(help="a name of the recipe's `pretrain` list", show_default=False)
+    ],
+    out: Out,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Do one training stage of a run whose earlier stages are done.
+
+    Example: `langraft train recipes/quickstart-zh.yaml --stage knowledge --out runs/quickstart-zh`
+    """
+    from langraft.core.errors import BadInput
+    from langraft.core.manifest import run_lock, run_stage
+    from langraft.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set_ or [])
+    if stage not in [s.name for s in loaded.pretrain]:
+        names = ", ".join(s.name for s in loaded.pretrain) or "none"
+        raise BadInput(f"--stage {stage}: the recipe's pretrain stages are: {names}")
+    from langraft.pipeline import Run, stage_of
+
+    this = Run(loaded, recipe.resolve().parent, out)
+    with run_lock(out):
+        manifest = run_stage(out, stage_of(this, f"pretrain-{stage}"))
+    answer(manifest["results"], json_)
+
+
+@app.command("report")
+def report_command(run: Path, json_: Json = False) -> None:
+    """Write the page of a run again.
+
+    Example: `langraft report runs/quickstart-zh`
+    """
+    from langraft.report import write_report
+
+    page = write_report(run)
+    say(f"report: {page}")
+    answer({"report": str(page)}, json_)
