@@ -199,8 +199,8 @@ class _Sorted:
             )
         if bool(self._config.get("use_dora")) != ("magnitude" in part):
             raise BadInput(
-                f"{self._path}: use_dora is {bool(self._config.get('use_dora'))}, but {module!r} has "
-                f"{'a' if 'magnitude' in part else 'no'} magnitude vector"
+                f"{self._path}: use_dora is {bool(self._config.get('use_dora'))}, but {module!r} "
+                f"has {'a' if 'magnitude' in part else 'no'} magnitude vector"
             )
         alpha = float(self._pattern("alpha_pattern", module, self._config.get("lora_alpha")))
         scaling = alpha / (math.sqrt(rank) if self._config.get("use_rslora") else rank)

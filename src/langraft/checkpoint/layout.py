@@ -1,4 +1,4 @@
-"""What a model folder promises besides its weights: embedding names, tying, ids of its tokenizer."""
+"""What a model folder promises besides weights: embedding names, tying, ids of its tokenizer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def tokenizer_ids(folder: Path) -> int | None:
     else:
         return None
     added = folder / "added_tokens.json"
-    return max([ids, *(index + 1 for index in read_json(added).values())]) if added.exists() else ids
+    return (
+        max([ids, *(index + 1 for index in read_json(added).values())]) if added.exists() else ids
+    )
 
 
 def _sentencepiece_ids(path: Path) -> int:
@@ -74,7 +76,7 @@ def tokenizer_files(folder: Path) -> dict[str, Path]:
 
 
 def companion_files(folder: Path, tokenizer: Path) -> dict[str, Path]:
-    """What a model made from `folder` takes along: `tokenizer`'s files and the generation settings."""
+    """What a model made from `folder` takes along: tokenizer files and generation settings."""
     generation = folder / "generation_config.json"
     own = {generation.name: generation} if generation.exists() else {}
     return {**tokenizer_files(tokenizer), **own}

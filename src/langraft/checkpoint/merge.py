@@ -1,7 +1,7 @@
 """Adapters merged into a base, tensor by tensor: the result is a folder like any other.
 
-LoRA (arXiv 2106.09685): W + alpha / r * B A. rsLoRA (arXiv 2312.03732): alpha / sqrt(r). DoRA (arXiv
-2402.09353): magnitude * (W + scaling * B A) / its length per output.
+LoRA (arXiv 2106.09685): W + alpha / r * B A. rsLoRA (arXiv 2312.03732): alpha / sqrt(r). DoRA
+(arXiv 2402.09353): magnitude * (W + scaling * B A) / its length per output.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from langraft.checkpoint.adapter import Adapter, LowRank, read_adapter
-from langraft.checkpoint.digest import Records, Witness, combined
+from langraft.checkpoint.digest import Records, Witness
 from langraft.checkpoint.layout import (
     VOCABULARY_FILES,
     companion_files,
@@ -85,9 +85,13 @@ def merge_adapters(
         model = apply_adapter(model, adapter)
     source = _tokenizer_of(base, adapters, tokenizer)
     _require_vocabulary(model, checkpoint.tensors, source)
-    made: dict[str, Any] = {"by": "merge", "base": str(base), "adapters": [str(a) for a in adapters]}
+    made: dict[str, Any] = {
+        "by": "merge",
+        "base": str(base),
+        "adapters": [str(a) for a in adapters],
+    }
 
-    def check(folder: Path, _: Records) -> None:
+    def finish(folder: Path, _: Records) -> None:
         for witness, adapter in witnesses:
             if (digest := witness.digest()) != adapter.base:
                 raise BadInput(
@@ -103,7 +107,7 @@ def merge_adapters(
         config=model.config,
         files=companion_files(base, source),
         made=made,
-        check=check,
+        finish=finish,
     )
     return {**note, "evidence": evidence, "rows": model.config["vocab_size"]}
 
@@ -133,14 +137,14 @@ def apply_adapter(model: Model, adapter: Adapter) -> Model:
         tied_now = True
     else:
         tied_now = False
-    rows = {name: tensors[name].height for name in names if name in tensors}
-    if len(set(rows.values())) != 1:
+    height = {name: tensors[name].height for name in names if name in tensors}
+    if len(set(height.values())) != 1:
         raise BadInput(
-            f"{adapter.folder}: after merging, {names[0]!r} would have {rows[names[0]]} rows and "
-            f"{names[1]!r} {rows[names[1]]}; the adapter carries only one of them, so it was "
+            f"{adapter.folder}: after merging, {names[0]!r} would have {height[names[0]]} rows and "
+            f"{names[1]!r} {height[names[1]]}; the adapter carries only one of them, so it was "
             "trained on a base with more rows than this one"
         )
-    config = {**model.config, "vocab_size": rows[names[0]], "tie_word_embeddings": tied_now}
+    config = {**model.config, "vocab_size": height[names[0]], "tie_word_embeddings": tied_now}
     return Model(model.folder, tensors, config)
 
 
@@ -165,8 +169,8 @@ def _apart(adapter: Adapter, names: tuple[str, str]) -> bool:
 def _base_tensor(adapter: Adapter, name: str, tensors: Mapping[str, StoredTensor]) -> StoredTensor:
     if name not in tensors:
         raise BadInput(
-            f"{adapter.folder}: changes {name!r}, which the base does not have; the adapter belongs "
-            "to another model"
+            f"{adapter.folder}: changes {name!r}, which the base does not have; the adapter "
+            "belongs to another model"
         )
     return tensors[name]
 
@@ -214,14 +218,14 @@ def _with_rows(
     return dataclasses.replace(old, rows=read)
 
 
-def _change(
-    adapter: Adapter, module: str, part: LowRank, tensors: dict[str, StoredTensor]
-) -> None:
+def _change(adapter: Adapter, module: str, part: LowRank, tensors: dict[str, StoredTensor]) -> None:
     name = f"{module}.weight"
     old = _base_tensor(adapter, name, tensors)
     outputs, inputs = part.b.shape[0], part.a.shape[1]
     shapes = {False: (outputs, inputs), True: (inputs, outputs)}
-    across = part.embedding or (adapter.transposed if inputs == outputs else old.shape == shapes[True])
+    across = part.embedding or (
+        adapter.transposed if inputs == outputs else old.shape == shapes[True]
+    )
     magnitude_fits = part.magnitude is None or part.magnitude.elements == outputs
     if old.shape != shapes[across] or not magnitude_fits:
         raise BadInput(
@@ -305,15 +309,13 @@ def _tokenizer_of(base: Path, adapters: Sequence[Path], named: Path | None) -> P
     return bring[-1] if bring else base
 
 
-def _require_vocabulary(
-    model: Model, before: Mapping[str, StoredTensor], tokenizer: Path
-) -> None:
+def _require_vocabulary(model: Model, before: Mapping[str, StoredTensor], tokenizer: Path) -> None:
     name = embedding_names(model.tensors, model.folder)[0]
     rows, old = model.tensors[name].height, before[name].height
     require_tokenizer_fits(tokenizer, rows, Path("the merged model"))
     ids = tokenizer_ids(tokenizer)
     if ids is not None and rows > old >= ids:
         raise BadInput(
-            f"{tokenizer}: its tokenizer has {ids} ids, but the adapter brings {rows} rows for a base "
-            f"of {old}; name the extended tokenizer with --tokenizer"
+            f"{tokenizer}: its tokenizer has {ids} ids, but the adapter brings {rows} rows for a "
+            f"base of {old}; name the extended tokenizer with --tokenizer"
         )

@@ -1,8 +1,8 @@
 """Whether a foreign adapter was trained on this base: what its own tensors give away.
 
 A plain LoRA says nothing about its base. Trained copies of base tensors do (training moves rows a
-little, another model's rows point elsewhere), and so do DoRA's magnitudes, which start as the lengths
-of the base's rows.
+little, another model's rows point elsewhere), and so do DoRA's magnitudes, which start as the
+lengths of the base's rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def signs(adapter: Adapter, tensors: Mapping[str, StoredTensor]) -> list[Sign]:
     copies = [
         (tensor, tensors[name])
         for name, tensor in adapter.replaced.items()
-        if name in tensors and len(tensor.shape) == 2 and tensor.shape[1:] == tensors[name].shape[1:]
+        if name in tensors
+        and len(tensor.shape) == 2
+        and tensor.shape[1:] == tensors[name].shape[1:]
     ]
     found = [_cosine(saved, old) for saved, old in copies[:SAMPLED_TENSORS]]
     lengths = [
@@ -82,8 +84,8 @@ def require_base(
     against = [sign for sign in found if not sign.good]
     if against:
         message = (
-            f"{adapter.folder}: {against[0].what} is {against[0].value:.2f}; the adapter was trained "
-            f"on another base{f', {adapter.base_name!r}' if adapter.base_name else ''}"
+            f"{adapter.folder}: {against[0].what} is {against[0].value:.2f}; the adapter was "
+            f"trained on another base{f', {adapter.base_name!r}' if adapter.base_name else ''}"
         )
         if strict:
             raise BadInput(f"{message}. If you mean it, say --any-base")
@@ -93,7 +95,7 @@ def require_base(
         return "; ".join(f"{sign.what}: {sign.value:.3f}" for sign in found)
     warn(
         f"{adapter.folder}: nothing in this adapter tells which weights it was trained on (its "
-        f"configuration says {adapter.base_name!r}); only names and shapes were checked. --probe TEXT "
-        "compares bits per byte before and after"
+        f"configuration says {adapter.base_name!r}); only names and shapes were checked. "
+        "--probe TEXT compares bits per byte before and after"
     )
     return "names and shapes only"

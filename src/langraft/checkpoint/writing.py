@@ -173,7 +173,7 @@ def write_checkpoint(
     files: Mapping[str, Path],
     made: Mapping[str, Any],
     shard_bytes: int = SHARD_BYTES,
-    check: Callable[[Path, Records], None] | None = None,
+    finish: Callable[[Path, Records], None] | None = None,
 ) -> dict[str, Any]:
     """Write a whole model folder, complete or not at all.
 
@@ -181,7 +181,7 @@ def write_checkpoint(
         config: the content of `config.json`.
         files: other files by the name they get, such as the tokenizer's.
         made: how it was made; goes into `langraft.json` with the digest of the weights.
-        check: called with the finished folder, before it gets its name, and the tensors' records;
+        finish: called with the whole folder, before it gets its name, and the tensors' records;
             what it raises removes the folder.
 
     Returns:
@@ -204,6 +204,6 @@ def write_checkpoint(
             "langraft": versions()["langraft"],
         }
         write_json(partial / NOTE, note)
-        if check is not None:
-            check(partial, records)
+        if finish is not None:
+            finish(partial, records)
     return note
