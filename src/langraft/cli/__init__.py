@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from langraft.cli import corpus, evals, graft, run, serve, tokenizer
+from langraft.cli import checkpoint, corpus, evals, graft, run, serve, tokenizer
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -29,6 +29,7 @@ for verbs, name in (
     (corpus.app, "corpus"),
     (tokenizer.app, "tokenizer"),
     (graft.app, None),
+    (checkpoint.app, "checkpoint"),
     (evals.app, "eval"),
     (serve.app, None),
 ):
