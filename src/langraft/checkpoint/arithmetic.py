@@ -17,9 +17,9 @@ from torch import Tensor
 from langraft.checkpoint.layout import (
     companion_files,
     embedding_names,
-    require_tokenizer_fits,
+    open_model,
 )
-from langraft.checkpoint.reading import Checkpoint, open_checkpoint
+from langraft.checkpoint.reading import Checkpoint
 from langraft.checkpoint.stream import StoredTensor, spans
 from langraft.checkpoint.writing import require_new, write_checkpoint
 from langraft.core.errors import BadInput
@@ -88,7 +88,7 @@ def average(
     """
     require_new(out)
     shares = _shares(models, weights, method)
-    opened = [open_checkpoint(folder) for folder in models]
+    opened = [open_model(folder) for folder in models]
     first = opened[0]
     for other in opened[1:]:
         _require_same(first, other)
@@ -175,8 +175,8 @@ def add_vectors(
         BadInput: a tensor of `start` is missing in a vector or has another width, or `out` exists.
     """
     require_new(out)
-    first = open_checkpoint(start)
-    opened = [(s, open_checkpoint(plus), open_checkpoint(minus)) for s, plus, minus in vectors]
+    first = open_model(start)
+    opened = [(s, open_model(plus), open_model(minus)) for s, plus, minus in vectors]
     embeddings = embedding_names(first.tensors, start)
     tensors = []
     for name, tensor in first.tensors.items():
@@ -236,8 +236,6 @@ def _added(
 def _write(
     first: Checkpoint, tensors: Sequence[StoredTensor], out: Path, made: Mapping[str, Any]
 ) -> dict[str, Any]:
-    rows = first.tensors[embedding_names(first.tensors, first.folder)[0]].height
-    require_tokenizer_fits(first.folder, rows, first.folder)
     return write_checkpoint(
         out,
         tensors,

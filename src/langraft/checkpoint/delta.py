@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from langraft.checkpoint.digest import Records, combined, read_records
-from langraft.checkpoint.layout import companion_files, require_tokenizer_fits
+from langraft.checkpoint.layout import companion_files, open_model, require_tokenizer_fits
 from langraft.checkpoint.reading import Checkpoint, open_checkpoint, open_file
 from langraft.checkpoint.stream import StoredTensor
 from langraft.checkpoint.writing import (
@@ -51,7 +51,7 @@ def make_delta(base: Path, tuned: Path, out: Path) -> dict[str, Any]:
         BadInput: damaged weights, the same weights twice, or an existing `out`.
     """
     require_new(out)
-    old, new = open_checkpoint(base), open_checkpoint(tuned)
+    old, new = open_model(base), open_model(tuned)
     base_records = read_records(old, f"hash {base.name}")
     new_records = read_records(new, f"hash {tuned.name}")
     if base_records == new_records:
@@ -144,7 +144,7 @@ def apply_delta(base: Path, delta: Path, out: Path) -> dict[str, Any]:
     """
     require_new(out)
     manifest, stored = open_delta(delta)
-    old = open_checkpoint(base)
+    old = open_model(base)
     _require_unapplied(base, manifest)
     _require_base(old, manifest)
     _require_delta(delta, stored, manifest)

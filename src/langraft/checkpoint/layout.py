@@ -9,6 +9,7 @@ from typing import Any
 import sentencepiece
 
 from langraft.checkpoint.folder import TOKENIZER_FILES, tokenizer_rows
+from langraft.checkpoint.reading import Checkpoint, open_checkpoint
 from langraft.checkpoint.stream import StoredTensor
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
@@ -20,6 +21,18 @@ EMBEDDINGS = (
     ("gpt_neox.embed_in.weight", "embed_out.weight"),
 )
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+def open_model(folder: Path) -> Checkpoint:
+    """Open a model folder whose own tokenizer, if it has one, fits its rows.
+
+    Raises:
+        BadInput: see `open_checkpoint`; or the tokenizer gives ids beyond the rows.
+    """
+    checkpoint = open_checkpoint(folder)
+    rows = checkpoint.tensors[embedding_names(checkpoint.tensors, folder)[0]].height
+    require_tokenizer_fits(folder, rows, folder)
+    return checkpoint
 
 
 def embedding_names(tensors: Mapping[str, StoredTensor], folder: Path) -> tuple[str, str]:

@@ -21,11 +21,11 @@ from langraft.checkpoint.layout import (
     companion_files,
     embedding_names,
     is_tied,
+    open_model,
     require_tokenizer_fits,
     tokenizer_ids,
 )
 from langraft.checkpoint.probe import require_base
-from langraft.checkpoint.reading import open_checkpoint
 from langraft.checkpoint.stream import StoredTensor, spans
 from langraft.checkpoint.writing import require_new, write_checkpoint
 from langraft.core.errors import BadInput
@@ -68,7 +68,7 @@ def merge_adapters(
             weights, or an existing `out`.
     """
     require_new(out)
-    checkpoint = open_checkpoint(base)
+    checkpoint = open_model(base)
     model = Model(base, checkpoint.tensors, checkpoint.config)
     witnesses: list[tuple[Witness, Adapter]] = []
     evidence: list[str] = []

@@ -18,6 +18,7 @@ from langraft.checkpoint.digest import combined, read_records
 from langraft.checkpoint.layout import (
     companion_files,
     embedding_names,
+    open_model,
     require_tokenizer_fits,
     tokenizer_ids,
 )
@@ -45,7 +46,7 @@ def apply_published(base: Path, delta: Path, out: Path, style: str = "auto") -> 
             or an existing `out`.
     """
     require_new(out)
-    old, change = open_checkpoint(base), open_checkpoint(delta)
+    old, change = open_model(base), open_checkpoint(delta)
     names = embedding_names(change.tensors, delta)
     if style == "auto":
         grown = change.tensors[names[0]].shape != _base(old.tensors, names[0], delta).shape
