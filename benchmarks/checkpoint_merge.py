@@ -5,8 +5,8 @@
 
 A random bfloat16 folder of the named shape and a random adapter on all seven linear layers are made
 below --folder (a temporary folder if none is given) and deleted again. Each contestant runs in a
-process of its own; seconds are those of the work, without importing torch, and end when the result is
-on the disk (fsync); peak memory is the process's largest resident set, imports included.
+process of its own; seconds are those of the work, without importing torch, and end when the result
+is on the disk (fsync); peak memory is the process's largest resident set, imports included.
 `--stamped` records the base's digest in the adapter, so that the merge verifies it on the way.
 """
 

@@ -74,6 +74,7 @@ def merge_adapters(
     evidence: list[str] = []
     for folder in adapters:
         adapter = read_adapter(folder)
+        apply_adapter(model, adapter)  # what does not fit is told before any weight is read
         if adapter.base is not None:
             witness = Witness(base)
             watched = {t.name: t for t in witness.watch(model.tensors.values())}
