@@ -108,6 +108,7 @@ def merge_adapters(
         config=model.config,
         files=companion_files(base, source),
         made=made,
+        hashed=False,  # would double the time; `checkpoint info` tells it when it is wanted
         finish=finish,
     )
     return {**note, "evidence": evidence, "rows": model.config["vocab_size"]}

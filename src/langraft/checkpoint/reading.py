@@ -221,18 +221,16 @@ def _file_rows(path: Path, offset: int, dtype: torch.dtype, shape: tuple[int, ..
     row_bytes = math.prod(tail) * dtype.itemsize
 
     def rows(start: int, stop: int) -> Tensor:
-        wanted = (stop - start) * row_bytes
-        content = bytearray(wanted)
+        block = torch.empty((stop - start, *tail), dtype=dtype)
+        view = memoryview(block.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+        got = 0
         with path.open("rb", buffering=0) as stream:
             stream.seek(offset + start * row_bytes)
-            view, got = memoryview(content), 0
-            while got < wanted and (count := stream.readinto(view[got:])):
+            while got < block.nbytes and (count := stream.readinto(view[got:])):
                 got += count
-        if got < wanted:
+        if got < block.nbytes:
             raise BadInput(f"{path}: became shorter while it was read")
-        if not wanted:
-            return torch.empty((stop - start, *tail), dtype=dtype)
-        return torch.frombuffer(content, dtype=dtype).reshape(stop - start, *tail)
+        return block
 
     return rows
 

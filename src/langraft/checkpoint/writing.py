@@ -27,6 +27,7 @@ SHARD_BYTES = 5_000_000_000
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 NOTE = "langraft.json"
 IN_FLIGHT = 4
+FLUSH_BYTES = 128 << 20
 
 
 def write_weights(
@@ -36,15 +37,18 @@ def write_weights(
     stem: str = "model",
     shard_bytes: int = SHARD_BYTES,
     title: str = "write",
+    hashed: bool = True,
 ) -> Records:
     """Write `tensors` to `folder` as `stem.safetensors`, or as shards with an index.
 
     Args:
         shard_bytes: a shard ends before the tensor that would make it larger.
         title: what the progress bar says.
+        hashed: hash on the way, which takes about as long as a plain copy.
 
     Returns:
-        Each tensor's record (dtype, shape, sha256), as `langraft.checkpoint.digest` gives it.
+        Each tensor's record (dtype, shape, sha256), as `langraft.checkpoint.digest` gives it;
+        nothing when not `hashed`.
 
     Raises:
         BadInput: a tensor holds NaN or infinite values.
@@ -53,7 +57,7 @@ def write_weights(
     groups = _shards(tensors, shard_bytes)
     records: Records = {}
     places: dict[str, str] = {}
-    with disk_errors(folder), bar("MB") as progress, ThreadPoolExecutor(1) as pool:
+    with disk_errors(folder), bar("MB") as progress, _Writers() as writers:
         total = sum(tensor.nbytes for tensor in tensors) // 1_000_000
         task = progress.add_task(title, total=total, note="")
         for number, group in enumerate(groups, 1):
@@ -62,7 +66,9 @@ def write_weights(
             with (folder / name).open("wb") as stream:
                 stream.write(_header(group))
                 for tensor in group:
-                    records[tensor.name] = _write_tensor(tensor, stream, pool, folder)
+                    sha = writers.write(tensor, stream, hashed=hashed)
+                    if hashed:
+                        records[tensor.name] = record(tensor, sha)
                     places[tensor.name] = name
                     progress.update(task, advance=tensor.nbytes / 1e6, note=name)
                 stream.flush()
@@ -102,25 +108,50 @@ def _header(tensors: Sequence[StoredTensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_tensor(
-    tensor: StoredTensor, stream: BinaryIO, pool: ThreadPoolExecutor, folder: Path
-) -> str:
-    """Write one tensor while the next block is computed; return its record."""
-    sha = hashlib.sha256()
+class _Writers:
+    """Two threads: one writes a block while the next is computed, one sends what is written to the
+    disk while more is, so that the last flush has little left to wait for.
+    """
 
-    def put(content: Any) -> None:
-        stream.write(content)
-        sha.update(content)
+    def __init__(self) -> None:
+        self._writer = ThreadPoolExecutor(1)
+        self._flusher = ThreadPoolExecutor(1)
+        self._unflushed = 0
 
-    pending: deque[Future[None]] = deque()
-    for block in tensor.blocks():
-        require_finite(tensor.name, block, folder.with_name(folder.name.removesuffix(PARTIAL)))
-        pending.append(pool.submit(put, raw_bytes(block)))
-        if len(pending) > IN_FLIGHT:
-            pending.popleft().result()
-    for future in pending:
-        future.result()
-    return record(tensor, sha.hexdigest())
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()
+        self._flusher.shutdown()
+
+    def write(self, tensor: StoredTensor, stream: BinaryIO, *, hashed: bool) -> str:
+        """Write one tensor; the sha256 of its bytes."""
+        sha = hashlib.sha256()
+
+        def put(content: Any) -> None:
+            stream.write(content)
+            if hashed:
+                sha.update(content)
+
+        pending: deque[Future[None]] = deque()
+        for block in tensor.blocks():
+            require_finite(tensor.name, block, Path(stream.name).name)
+            pending.append(self._writer.submit(put, raw_bytes(block)))
+            if len(pending) > IN_FLIGHT:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+        self._unflushed += tensor.nbytes
+        if self._unflushed > FLUSH_BYTES:
+            self._unflushed = 0
+            self._flusher.submit(os.fdatasync, stream.fileno()).add_done_callback(_ignored)
+        return sha.hexdigest()
+
+
+def _ignored(flushed: Future[None]) -> None:
+    """An early flush that fails (the file may be closed by now) fails again in the last one."""
+    flushed.exception()
 
 
 @contextlib.contextmanager
@@ -173,6 +204,7 @@ def write_checkpoint(
     files: Mapping[str, Path],
     made: Mapping[str, Any],
     shard_bytes: int = SHARD_BYTES,
+    hashed: bool = True,
     finish: Callable[[Path, Records], None] | None = None,
 ) -> dict[str, Any]:
     """Write a whole model folder, complete or not at all.
@@ -180,7 +212,8 @@ def write_checkpoint(
     Args:
         config: the content of `config.json`.
         files: other files by the name they get, such as the tokenizer's.
-        made: how it was made; goes into `langraft.json` with the digest of the weights.
+        made: how it was made; goes into `langraft.json`.
+        hashed: also record the digest of the weights there.
         finish: called with the whole folder, before it gets its name, and the tensors' records;
             what it raises removes the folder.
 
@@ -193,16 +226,14 @@ def write_checkpoint(
     """
     with new_folder(out, sum(tensor.nbytes for tensor in tensors)) as partial:
         records = write_weights(
-            partial, tensors, shard_bytes=shard_bytes, title=f"write {out.name}"
+            partial, tensors, shard_bytes=shard_bytes, title=f"write {out.name}", hashed=hashed
         )
         for name, source in files.items():
             shutil.copyfile(source, partial / name)
         write_json(partial / "config.json", dict(config))
-        note = {
-            "made": dict(made),
-            "weights": combined(records),
-            "langraft": versions()["langraft"],
-        }
+        note = {"made": dict(made), "langraft": versions()["langraft"]}
+        if hashed:
+            note["weights"] = combined(records)
         write_json(partial / NOTE, note)
         if finish is not None:
             finish(partial, records)

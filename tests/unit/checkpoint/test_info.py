@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import poison, write_model, write_tokenizer
-from random_adapter import ATTENTION, trained_adapter
 from random_llama import random_llama
 from safetensors.torch import load_file, save_file
 
+from langraft.checkpoint.arithmetic import average
 from langraft.checkpoint.digest import weights_digest
 from langraft.checkpoint.info import inspect_checkpoint
-from langraft.checkpoint.merge import merge_adapters
 from langraft.checkpoint.reading import open_checkpoint
 
 
@@ -54,13 +53,12 @@ def test_a_sound_folder(folder: Path) -> None:
 
 
 def test_where_it_came_from(folder: Path, tmp_path: Path) -> None:
-    trained_adapter(random_llama(), tmp_path / "adapter", target_modules=ATTENTION)
-    merge_adapters(folder, [tmp_path / "adapter"], tmp_path / "merged")
-    found = inspect_checkpoint(tmp_path / "merged")
+    average([folder, folder], tmp_path / "mean")
+    found = inspect_checkpoint(tmp_path / "mean")
     assert found["wrong"] == []
-    assert found["made"]["by"] == "merge"
-    _tensors(tmp_path / "merged", lambda t: t["model.norm.weight"].add_(1))
-    wrong = inspect_checkpoint(tmp_path / "merged")["wrong"]
+    assert found["made"]["by"] == "linear"
+    _tensors(tmp_path / "mean", lambda t: t["model.norm.weight"].add_(1))
+    wrong = inspect_checkpoint(tmp_path / "mean")["wrong"]
     assert wrong == [
         "langraft.json records other weights: the files were changed after they were written"
     ]

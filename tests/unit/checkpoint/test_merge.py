@@ -228,7 +228,6 @@ def test_the_adapter_brings_the_vocabulary(base: Path, tmp_path: Path) -> None:
     assert load_model(out).get_input_embeddings().weight.shape == (96, 32)
     note = json.loads((out / "langraft.json").read_text())
     assert note["made"]["adapters"] == [str(adapter)]
-    assert note["weights"] == weights_digest(open_checkpoint(out))
 
 
 def test_rows_and_tokenizer_must_agree(base: Path, tmp_path: Path) -> None:
