@@ -100,7 +100,7 @@ def checkpoint_merge(
         probe=_probe(folder, texts_of(probe)) if probe else None,
     )
     for name, evidence in zip(adapter, note["evidence"], strict=True):
-        say(f"{name}: the base is vouched for by {evidence}")
+        say(f"{name}: what speaks for this base: {evidence}")
     _done(note, out, json_)
 
 
