@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from transformers import (
 )
 
 from langraft.checkpoint.folder import load_model, save_model
+from langraft.checkpoint.info import inspect_checkpoint
 from langraft.checkpoint.merge import merge_adapters
+from langraft.core.errors import BadInput
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {"target_modules": LINEAR},
@@ -179,3 +182,31 @@ def test_bfloat16_is_rounded_once(tmp_path: Path) -> None:
     assert isinstance(tuned, PeftModel)
     for key, tensor in peft_merged(tuned).items():
         assert (found[key].float() - tensor.float()).abs().max() <= 2**-7 * tensor.abs().max()
+
+
+def test_the_chinese_llama_way(material: Path, tmp_path: Path) -> None:
+    """The real tokenizers: 32,000 ids under the base, 55,296 beside the adapter's rows."""
+    tokenizers = material / "tokenizers"
+    base = random_llama(vocab=32_000, hidden=16)
+    tuned = trained_adapter(
+        base,
+        tmp_path / "adapter",
+        rows=55_296,
+        r=8,
+        lora_alpha=16,
+        target_modules=LINEAR,
+        modules_to_save=["embed_tokens", "lm_head"],
+    )
+    save_model(base, tmp_path / "base")
+    for source, folder in (("llama2", "base"), ("chinese-llama-2-55296", "adapter")):
+        shutil.copyfile(
+            tokenizers / source / "tokenizer.model", tmp_path / folder / "tokenizer.model"
+        )
+    merge_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "merged")
+    _same(tmp_path / "merged", peft_merged(tuned))
+    assert load_model(tmp_path / "merged").config.vocab_size == 55_296
+    found = inspect_checkpoint(tmp_path / "merged", read=False)
+    assert (found["rows"], found["tokenizer_ids"], found["wrong"]) == (55_296, 55_296, [])
+    (tmp_path / "adapter" / "tokenizer.model").unlink()
+    with pytest.raises(BadInput, match="has 32000 ids, but the adapter brings 55296 rows"):
+        merge_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "without")
