@@ -69,21 +69,10 @@ def merge_adapters(
     """
     require_new(out)
     checkpoint = open_model(base)
-    model = Model(base, checkpoint.tensors, checkpoint.config)
-    witnesses: list[tuple[Witness, Adapter]] = []
-    evidence: list[str] = []
+    applied = _Applied(Model(base, checkpoint.tensors, checkpoint.config))
     for folder in adapters:
-        adapter = read_adapter(folder)
-        apply_adapter(model, adapter)  # what does not fit is told before any weight is read
-        if adapter.base is not None:
-            witness = Witness(base)
-            watched = {t.name: t for t in witness.watch(model.tensors.values())}
-            model = dataclasses.replace(model, tensors=watched)
-            witnesses.append((witness, adapter))
-            evidence.append("the digest of the base's weights")
-        else:
-            evidence.append(require_base(adapter, model.tensors, strict=not any_base))
-        model = apply_adapter(model, adapter)
+        applied.add(read_adapter(folder), any_base=any_base)
+    model = applied.model
     source = _tokenizer_of(base, adapters, tokenizer)
     _require_vocabulary(model, checkpoint.tensors, source)
     made: dict[str, Any] = {
@@ -93,12 +82,7 @@ def merge_adapters(
     }
 
     def finish(folder: Path, _: Records) -> None:
-        for witness, adapter in witnesses:
-            if (digest := witness.digest()) != adapter.base:
-                raise BadInput(
-                    f"{adapter.folder}: was trained on weights {adapter.base}, and {base} holds "
-                    f"{digest}; merge it into the base it was trained on"
-                )
+        applied.require_bases()
         if probe is not None:
             probe(folder)
 
@@ -111,7 +95,46 @@ def merge_adapters(
         hashed=False,  # would double the time; `checkpoint info` tells it when it is wanted
         finish=finish,
     )
-    return {**note, "evidence": evidence, "rows": model.config["vocab_size"]}
+    return {**note, "evidence": applied.evidence, "rows": model.config["vocab_size"]}
+
+
+class _Applied:
+    """A model that takes adapters one after the other, and what ties each to what it was put on."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.evidence: list[str] = []
+        self._witnesses: list[tuple[Witness, Adapter]] = []
+
+    def add(self, adapter: Adapter, *, any_base: bool) -> None:
+        """Merge one more adapter, unread.
+
+        Raises:
+            BadInput: it does not fit, or was trained on another base as far as can be seen by now.
+        """
+        merged = apply_adapter(self.model, adapter)  # what does not fit is told first
+        if adapter.base is None:
+            self.evidence.append(require_base(adapter, self.model.tensors, strict=not any_base))
+        else:
+            witness = Witness(self.model.folder)
+            watched = {t.name: t for t in witness.watch(self.model.tensors.values())}
+            merged = apply_adapter(dataclasses.replace(self.model, tensors=watched), adapter)
+            self._witnesses.append((witness, adapter))
+            self.evidence.append("the digest of the base's weights")
+        self.model = merged
+
+    def require_bases(self) -> None:
+        """Refuse, once everything has been read, weights that an adapter was not trained on.
+
+        Raises:
+            BadInput: they are not the ones whose digest it carries.
+        """
+        for witness, adapter in self._witnesses:
+            if (digest := witness.digest()) != adapter.base:
+                raise BadInput(
+                    f"{adapter.folder}: was trained on weights {adapter.base}, and {witness.where} "
+                    f"holds {digest}; merge it into the base it was trained on"
+                )
 
 
 def apply_adapter(model: Model, adapter: Adapter) -> Model:
