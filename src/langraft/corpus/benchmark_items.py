@@ -1,4 +1,4 @@
-"""The texts of known benchmarks, out of the files that they are published in, for decontamination."""
+"""The texts of known benchmarks, out of the files they are published in, for decontamination."""
 
 from __future__ import annotations
 

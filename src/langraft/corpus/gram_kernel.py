@@ -12,6 +12,7 @@ from langraft.corpus.fold import HIGHEST, LINE_END, WORD
 
 Gram = npt.NDArray[np.uint64]
 FILTER_BITS = 24  # 2 MB of bits stay in the processor's cache and answer most look-ups with no
+LEAST = 3  # tokens of a text that is looked up as a whole because it has one line only
 
 
 class Index(NamedTuple):
@@ -105,7 +106,7 @@ def _row(rows: Any, count: Any, document: Any, gram: Any, start: Any, stop: Any,
 @_jit
 def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any) -> Any:
     """Every run of `n` tokens that `index` holds, and every line of `shortest` to `n - 1` tokens
-    that it holds as a whole.
+    (of `LEAST`, where the line is the whole text) that it holds as a whole.
 
     Args:
         codes: the code points of all texts.
@@ -136,7 +137,8 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
             entry = table[code] if code < HIGHEST else np.uint32(0)
             if entry == 0:
                 if code == LINE_END:
-                    if shortest <= line_tokens < n:
+                    alone = position == end and tokens == line_tokens
+                    if (LEAST if alone else shortest) <= line_tokens < n:
                         gram = line + np.uint64(line_tokens)
                         rows, count = _row(
                             rows, count, document, gram, line_start - begin, stop - begin, index
