@@ -101,8 +101,8 @@ def train_linear(
     labels = np.repeat([0, 1], [len(kind) for kind in texts])
     order = random.permutation(len(labels))
     held = np.zeros(len(labels), bool)
-    for kind in (0, 1):
-        mine = order[labels[order] == kind]
+    for label in (0, 1):
+        mine = order[labels[order] == label]
         held[mine[: max(1, round(holdout * len(mine)))]] = True
     together = texts[0] + texts[1]
     codes, offsets = code_points(together)

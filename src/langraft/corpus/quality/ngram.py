@@ -121,7 +121,10 @@ class NgramScorer:
             if not self.path.is_file():
                 raise BadInput(f"{self.path}: no such file; train it from a clean reference first")
             try:
-                self._model = kenlm.Model(str(self.path))
+                quiet = kenlm.Config()
+                quiet.show_progress = False
+                quiet.arpa_complain = kenlm.ARPALoadComplain.NONE
+                self._model = kenlm.Model(str(self.path), quiet)
             except OSError as error:
                 raise BadInput(f"{self.path}: not a model that KenLM reads ({error})") from error
         return self._model

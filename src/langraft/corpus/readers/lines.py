@@ -106,7 +106,7 @@ def _other(stream: BinaryIO, encoding: str) -> Iterator[Line]:
     """Lines of an encoding whose lines cannot be told apart by bytes; a wrong byte spoils its line
     and shows as U+FFFD, which is how it is found.
     """
-    text = io.TextIOWrapper(cast(io.BufferedIOBase, stream), encoding, "replace", newline="\n")
+    text = io.TextIOWrapper(cast(io.BufferedReader, stream), encoding, "replace", newline="\n")
     number = 0
     try:
         while line := text.readline(LONGEST):

@@ -78,7 +78,6 @@ def _start(path: Path) -> str:
         start += more
         if len(start) > LONGEST:
             break
-    pieces.close()
     return start
 
 

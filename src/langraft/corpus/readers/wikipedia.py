@@ -115,9 +115,10 @@ def plain(source: str) -> str:
 
 def _variant(match: re.Match[str]) -> str:
     """The first choice of a conversion: mainland Chinese where it is named."""
-    choices = dict(part.partition(":")[::2] for part in match[1].split(";") if ":" in part)
+    whole = str(match[1])
+    choices = dict(part.split(":", 1) for part in whole.split(";") if ":" in part)
     if not choices:
-        return match[1]
+        return whole
     for region in ("zh-hans", "zh-cn", "zh"):
         if region in choices:
             return choices[region].strip()
