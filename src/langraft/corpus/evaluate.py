@@ -219,7 +219,7 @@ def _steps(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
     for counts in sources.values():
         reasons.update(counts.get("dropped", {}))
     left = total("read")
-    steps = [{"step": "read", "documents": left, "dropped": {"malformed": total("malformed")}}]
+    steps: list[dict[str, Any]] = [{"step": "read", "documents": left, "dropped": {}}]
     for step, lost in (
         ("rules", {key: n for key, n in reasons.items() if key != "near_holdout"}),
         ("duplicates", {"duplicate": total("duplicates")}),

@@ -83,4 +83,4 @@ def _edge(value: float) -> str:
     """An edge with two or three digits that count."""
     if value and abs(value) < 10:
         return f"{value:.2g}"
-    return number(round(value)) if abs(value) < 1000 else number(value)
+    return f"{value:,.0f}" if abs(value) < 1e6 else number(value)
