@@ -88,8 +88,9 @@ class LanguageIdentifier:
         scripts = [int(n) for n in np.argsort(-counts, kind="stable") if counts[n]]
         main, *others = scripts
         parts = {main: self._part(text, main, alone=not others)}
+        doubtful = parts[main][1] < SURE  # tables of names, code: the rest may tell
         for other in others:
-            if counts[other] >= self.mixed * total:
+            if doubtful or counts[other] >= self.mixed * total:
                 parts[other] = self._part(text, other, alone=False)
         sure = [script for script in parts if parts[script][1] >= SURE] or [main]
         language, confidence = parts[sure[0]]

@@ -79,11 +79,11 @@ def test_code_does_not_make_a_chinese_page_english(identifier: LanguageIdentifie
 def test_mixed_documents_are_marked_with_their_shares(identifier: LanguageIdentifier) -> None:
     """Shares are of UTF-8 bytes of letters: 3 for a Chinese character."""
     chinese = "\n".join([SENTENCES["zh"]] * 3)  # 17 characters
-    english = "\n".join([SENTENCES["en"]] * 2)  # 52 letters
+    english = "\n".join([SENTENCES["en"]] * 2)  # 51 letters
     found = identifier.identify([f"{chinese}\n{english}", f"{chinese}\n{english}\n{english}"])
     assert [one.mixed for one in found] == [True, True]
     assert [one.language for one in found] == ["zh", "en"]
-    assert found[0].shares == pytest.approx({"zh": 153 / 257, "en": 104 / 257})
+    assert found[0].shares == pytest.approx({"zh": 153 / 255, "en": 102 / 255})
     assert LanguageIdentifier(mixed=0.45).identify([f"{chinese}\n{english}"])[0].mixed is False
 
 
@@ -133,8 +133,8 @@ def test_corpora_are_in_their_language(texts_of: TextsOf, identifier: LanguageId
         "zh/classical_original": 1.0,
         "zh/chinese_poetry": 1.0,
         "zh/laws": 1.0,
-        "zh/tidb_docs_cn": 0.99,
-        "zh/noisy_reviews": 0.999,
+        "zh/tidb_docs_cn": 0.985,  # the rest is in English, but for one file of names
+        "zh/noisy_reviews": 0.998,
         "en/openstax_biology": 1.0,
         "en/c4_demo": 0.99,
         "en/rust_book": 1.0,
@@ -148,8 +148,9 @@ def test_planted_mixtures_are_found(texts_of: TextsOf, identifier: LanguageIdent
     """Chinese and English prose of like size in one document, against each alone."""
     draw = random.Random(3)
     chinese = [text[:900] for text in texts_of("zh/ruanyf_weekly", 200)]
-    english = [text[:2_000] for text in texts_of("en/c4_demo", 200)]
+    english = [text[:2_000] for text in texts_of("en/c4_demo") if len(text) > 1_000]
     draw.shuffle(english)
-    both = [f"{one}\n{other}" for one, other in zip(chinese, english, strict=True)]
+    both = [f"{one}\n{other}" for one, other in zip(chinese, english, strict=False)]
+    assert len(both) >= 100
     assert sum(one.mixed for one in identifier.identify(both)) >= 0.95 * len(both)
-    assert sum(one.mixed for one in identifier.identify(chinese + english)) <= 0.01 * 400
+    assert sum(one.mixed for one in identifier.identify(chinese + english)) == 0

@@ -54,25 +54,20 @@ def detect(sample: bytes) -> str:
 
 def _mostly_utf8(sample: bytes) -> bool:
     """Whether more characters beyond ASCII are valid UTF-8 than not: some lines may be spoilt."""
-    if _text(sample, UTF8) is not None:
-        return True
-    text = sample.decode(UTF8, "replace")
+    text = _text(sample, UTF8)
     wrong = text.count("\ufffd")
-    return sum(not c.isascii() for c in text) > 2 * wrong
+    return not wrong or sum(not c.isascii() for c in text) > 2 * wrong
 
 
-def _text(sample: bytes, name: str) -> str | None:
-    """The sample as text, but for a character that its end cuts; nothing where it is not `name`."""
-    try:
-        return codecs.getincrementaldecoder(name)("strict").decode(sample)
-    except UnicodeDecodeError:
-        return None
+def _text(sample: bytes, name: str) -> str:
+    """The sample as text, wrong bytes as U+FFFD, but for a character that the sample's end cuts."""
+    return codecs.getincrementaldecoder(name)("replace").decode(sample)
 
 
 def _likeness(sample: bytes, name: str) -> float:
     """How much of the decoded sample is frequent in Chinese text (or ASCII, in UTF-16)."""
     text = _text(sample, name)
-    if not text or "\0" in text:
+    if "\0" in text:
         return 0.0
     wide = name.startswith("utf-16")
     counted = [c for c in text if wide or not c.isascii()]

@@ -55,17 +55,23 @@ def chunks(path: Path) -> Iterator[str]:
     """
     encoding = encoding_of(path)
     decoder = codecs.getincrementaldecoder(encoding)("strict")
-    offset = 0
+    offset, line = 0, 1
     with open_binary(path) as stream:
         while True:
             raw = stream.read(CHUNK)
             try:
                 text = decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:
+                wrong = error.object[error.start]
                 at = offset + len(raw) - len(error.object) + error.start
-                raise BadInput(f"{path}: byte {at} is not {encoding}; {CONVERT}") from error
+                line += error.object[: error.start].decode(encoding).count("\n")
+                name = encoding.upper()
+                raise BadInput(
+                    f"{path}:{line}: byte {at} ({wrong:#04x}) is not {name}; {CONVERT}"
+                ) from error
             yield text if offset else text.removeprefix(BYTE_ORDER_MARK)
             offset += len(raw)
+            line += text.count("\n")
             if not raw:
                 return
 

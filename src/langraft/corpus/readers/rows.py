@@ -11,26 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from langraft.core.errors import BadInput
-from langraft.corpus.readers.lines import CHUNK, LONGEST, Line, chunks, lines
+from langraft.corpus.readers.lines import CHUNK, LONGEST, TOO_LONG, Line, chunks, lines
 from langraft.corpus.readers.records import Flaw, Record, from_object
 
+_AFTER = {"", ",", "]", " ", "\t", "\r", "\n"}
 _SPACE = re.compile(r"[ \t\r\n]*")
 PART = 1 << 24  # characters: a longer .txt is given in parts that end at line ends
 
 
 def txt(path: Path, _: str) -> Iterator[Record | Flaw]:
     """The whole file as one text; a file over `PART` characters as several."""
-    part: list[str] = []
-    size, start = 0, 1
-    for line in lines(path):
-        if size + len(line.text) > PART and part:
-            yield Record("".join(part), start)
-            part, size, start = [], 0, line.number
-        part.append(line.text)
-        size += len(line.text)
-    text = "".join(part)
-    if text.strip():
-        yield Record(text, start)
+    part, start = "", 1
+    for chunk in chunks(path):
+        part += chunk
+        if len(part) > PART:
+            end = part.rfind("\n") + 1
+            if end:
+                yield Record(part[:end], start)
+                start += part.count("\n", 0, end)
+                part = part[end:]
+            elif len(part) > LONGEST:
+                raise BadInput(f"{path}:{start}: {TOO_LONG}")
+    if part.strip():
+        yield Record(part, start)
 
 
 def jsonl(path: Path, text_key: str) -> Iterator[Record | Flaw]:
@@ -123,8 +126,10 @@ def array_values(pieces: Iterator[str]) -> Iterator[Any]:
             raise ValueError(f"{buffer[at : at + 20]!r} where a comma or ] should be")
         try:
             value, end = decoder.raw_decode(buffer, at)
-            if end == len(buffer):
-                raise ValueError("the array never ends")  # a number may go on in the next piece
+            if buffer[end : end + 1] not in _AFTER:
+                raise ValueError(f"{buffer[end]!r} behind a value")
+            if end == len(buffer):  # a number may go on in the next piece
+                raise ValueError("the array never ends")
         except (ValueError, IndexError) as error:
             more = "".join(itertools.islice(pieces, 1 + (len(buffer) - at) // CHUNK))
             if not more:
