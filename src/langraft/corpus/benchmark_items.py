@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from langraft.core.errors import BadInput
 from langraft.corpus.decontaminate import Item
+from langraft.corpus.readers import read_texts
 
 Texts = Iterator[tuple[str, str]]  # id of the item within its file, text
 
@@ -21,24 +22,28 @@ class Layout(NamedTuple):
     read: Callable[[Path], Texts]
 
 
-def benchmark_items(folder: Path, suites: Mapping[str, Path] | tuple[str, ...]) -> Iterator[Item]:
-    """The items of the named `suites`, of every split that is there.
+def benchmark_items(suites: Mapping[str, Path]) -> Iterator[Item]:
+    """The items of the named `suites`.
 
     Args:
-        folder: holds the suites' files as `SUITES` says.
-        suites: names in `SUITES`; or names with a folder of their own.
+        suites: for each suite, the folder that holds the files of its publisher as `SUITES` says,
+            of which every split is read; or, for a suite of any name, a file that corpora may be in
+            too (`read_texts`), each text an item.
 
     Raises:
-        BadInput: a name is unknown, its files are missing or have another layout.
+        BadInput: a folder's suite is unknown, its files are missing or have another layout.
     """
-    for suite in suites:
-        place = suites[suite] if isinstance(suites, Mapping) else folder
-        if suite not in SUITES:
+    for suite, place in suites.items():
+        if place.is_file():
+            for record in read_texts(place):
+                yield Item(suite, f"{place.name}:{record.line}", record.text)
+        elif suite in SUITES:
+            yield from _suite(suite, place)
+        else:
             raise BadInput(
-                f"corpus.decontaminate.suites: no suite is called {suite!r}; "
-                f"known: {', '.join(SUITES)}"
+                f"corpus.decontaminate.suites.{suite}: no layout of a folder has that name; "
+                f"known: {', '.join(SUITES)}; or give a file of items"
             )
-        yield from _suite(suite, place)
 
 
 def _suite(suite: str, folder: Path) -> Iterator[Item]:
@@ -46,7 +51,8 @@ def _suite(suite: str, folder: Path) -> Iterator[Item]:
     files = sorted(file for pattern in layout.globs for file in folder.glob(pattern))
     if not files:
         raise BadInput(
-            f"{folder}: holds no files of the suite {suite!r} ({', '.join(layout.globs)})"
+            f"corpus.decontaminate.suites.{suite}: {folder} holds no files of the suite "
+            f"({', '.join(layout.globs)})"
         )
     for file in files:
         name = file.relative_to(folder).with_suffix("").as_posix()

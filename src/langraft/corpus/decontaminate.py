@@ -4,10 +4,8 @@ listed, and removed or cut out.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,6 +98,9 @@ class Decontaminator:
         self._first = np.append(first, len(grams))
         self._owners = owners
         self._index = hash_table(keys)
+        order = sorted(range(len(self._names)), key=lambda text: (self._names[text], text))
+        self._rank = np.empty(len(order), np.int64)
+        self._rank[order] = np.arange(len(order))
 
     def __len__(self) -> int:
         """How many items can be found: those with a gram of their own."""
@@ -142,25 +143,53 @@ class Decontaminator:
     def _search(self, texts: Sequence[str], found: list[list[Hit]], base: int) -> None:
         codes, offsets = code_points(texts)
         matches = scan(codes, offsets, fold_table(), self.ngram, SHORTEST, self._index)
-        documents, first = np.unique(matches[:, 0], return_index=True)
-        bounds = [*first.tolist(), len(matches)]
-        for document, begin, end in zip(documents.tolist(), bounds, bounds[1:], strict=False):
-            found[base + document] = self._summed(matches[begin:end])
+        for document, hit in self._summed(matches):
+            mine = found[base + document]
+            if mine and mine[-1][:2] == hit[:2]:
+                mine[-1] = _merged(mine[-1], hit)
+            else:
+                mine.append(hit)
 
-    def _summed(self, matches: Places) -> list[Hit]:
-        """Hits of one document from its matches: rows of document, gram, start, stop."""
-        by_text: defaultdict[int, _Found] = defaultdict(_Found)
-        for _, gram, start, stop in matches.tolist():
-            for text in self._owners[self._first[gram] : self._first[gram + 1]].tolist():
-                by_text[text].add(gram, start, stop)
-        by_item: dict[tuple[str, str], Hit] = {}
-        for text, found in by_text.items():
-            share = len(found.held) / int(self._grams_of_text[text])
-            if share >= self.min_share:
-                name = self._names[text]
-                hit = Hit(*name, tuple(found.spans), found.grams, share)
-                by_item[name] = _merged(by_item[name], hit) if name in by_item else hit
-        return [by_item[name] for name in sorted(by_item)]
+    def _summed(self, matches: Places) -> Iterator[tuple[int, Hit]]:
+        """Document and hit, by document, suite and item, from rows of document, gram, start, stop.
+
+        One item has a hit for each of its texts that is found.
+        """
+        if not len(matches):
+            return
+        many = self._first[matches[:, 1] + 1] - self._first[matches[:, 1]]
+        row = np.repeat(np.arange(len(matches)), many)
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)
+        text = self._owners[self._first[matches[row, 1]] + nth]
+        order = np.lexsort((row, self._rank[text], matches[row, 0]))
+        row, text = row[order], text[order]
+        documents, grams, starts, stops = matches[row].T
+        new = _differs(documents) | _differs(text)
+        group = np.cumsum(new) - 1
+        first = np.append(np.flatnonzero(new), len(row))
+        held = _distinct(group, grams)
+        share = held / self._grams_of_text[text[first[:-1]]]
+        apart = new.copy()
+        apart[1:] |= starts[1:] > stops[:-1]
+        for one in np.flatnonzero(share >= self.min_share).tolist():
+            begin, end = int(first[one]), int(first[one + 1])
+            opens = begin + np.flatnonzero(apart[begin:end])
+            closes = np.append(opens[1:], end) - 1
+            spans = tuple(zip(starts[opens].tolist(), stops[closes].tolist(), strict=True))
+            suite, item = self._names[int(text[begin])]
+            yield int(documents[begin]), Hit(suite, item, spans, end - begin, float(share[one]))
+
+
+def _differs(values: Places) -> npt.NDArray[np.bool_]:
+    """Whether each value is another than the one before; true for the first."""
+    return np.append(True, values[1:] != values[:-1])
+
+
+def _distinct(group: Places, values: Places) -> Places:
+    """How many distinct values each group has; groups are numbered from 0 in order."""
+    order = np.lexsort((values, group))
+    new = _differs(values[order]) | _differs(group[order])
+    return np.bincount(group[order][new])
 
 
 def _merged(one: Hit, other: Hit) -> Hit:
@@ -172,23 +201,6 @@ def _merged(one: Hit, other: Hit) -> Hit:
         spans.append((start, stop))
     grams, share = max(one.grams, other.grams), max(one.share, other.share)
     return Hit(one.suite, one.item, tuple(spans), grams, share)
-
-
-@dataclasses.dataclass
-class _Found:
-    """What one document holds of one item."""
-
-    grams: int = 0
-    held: set[int] = dataclasses.field(default_factory=set)
-    spans: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-
-    def add(self, gram: int, start: int, stop: int) -> None:
-        self.grams += 1
-        self.held.add(gram)
-        if self.spans and start <= self.spans[-1][1]:
-            begin, end = self.spans.pop()
-            start, stop = begin, max(end, stop)
-        self.spans.append((start, stop))
 
 
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.(?=\s)")

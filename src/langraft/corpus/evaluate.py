@@ -4,8 +4,8 @@ Read from the folder that `langraft corpus build` writes. Only `counts.json` and
 there; every other part is shown where the build left it:
 
 - `counts.json`: `sources` as `build_corpus` returns them, and `steps`, a list of `{"step",
-  "documents", "bytes", "seconds", "dropped": {reason: documents}}`, each with what was left after
-  the step.
+  "documents", "bytes", "seconds", "dropped": {reason: documents}, "changed": {what: count}}`, each
+  with what was left after the step.
 - `train/SOURCE.jsonl.zst`: documents; their `meta` may hold `language`, `shares` (of a mixed
   document), `score` (`{scorer: number}`) and `cluster` (how many documents it stands for).
 - `samples.jsonl`: `{"source", "id", "before", "after"}`, texts before and after normalisation.

@@ -12,6 +12,7 @@ from langraft.corpus.fold import HIGHEST, LINE_END, WORD
 
 Gram = npt.NDArray[np.uint64]
 FILTER_BITS = 24  # 2 MB of bits stay in the processor's cache and answer most look-ups with no
+BASE = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: odd, its powers spread
 LEAST = 3  # tokens of a text that is looked up as a whole because it has one line only
 
 
@@ -104,6 +105,22 @@ def _row(rows: Any, count: Any, document: Any, gram: Any, start: Any, stop: Any,
 
 
 @_jit
+def _token(codes: Any, position: Any, end: Any, table: Any) -> Any:
+    """The hash of the token that starts at `position`, and where it ends."""
+    entry = table[codes[position]]
+    token = np.uint64(entry & 0x3FFFFFFF)
+    position += 1
+    if entry >> 30 == WORD:
+        while position < end and codes[position] < HIGHEST:
+            entry = table[codes[position]]
+            if entry >> 30 != WORD:
+                break
+            token = token * np.uint64(0x100000001B3) + np.uint64(entry & 0x3FFFFFFF)
+            position += 1
+    return _mixed(token), position
+
+
+@_jit
 def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any) -> Any:
     """Every run of `n` tokens that `index` holds, and every line of `shortest` to `n - 1` tokens
     (of `LEAST`, where the line is the whole text) that it holds as a whole.
@@ -120,57 +137,40 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
         Rows of document, gram (its number in the index, or its 64 bits), first character, one past
         the last character; in the order of the text.
     """
-    base = np.uint64(0x9E3779B97F4A7C15)
     power = np.uint64(1)
     for _ in range(n):
-        power *= base
+        power *= np.uint64(BASE)
     hashes, starts = np.zeros(n, np.uint64), np.zeros(n, np.int64)
     rows, count = np.empty((1024, 4), np.int64), 0
     for document in range(len(offsets) - 1):
         begin, end = offsets[document], offsets[document + 1]
         rolling, line = np.uint64(0), np.uint64(0)
         tokens, line_tokens, line_start = 0, 0, 0
-        stop = begin
-        position = begin
+        position = stop = begin
         while position <= end:
             code = codes[position] if position < end else np.uint32(LINE_END)
-            entry = table[code] if code < HIGHEST else np.uint32(0)
-            if entry == 0:
+            if code >= HIGHEST or table[code] == 0:
                 if code == LINE_END:
                     alone = position == end and tokens == line_tokens
                     if (LEAST if alone else shortest) <= line_tokens < n:
-                        gram = line + np.uint64(line_tokens)
-                        rows, count = _row(
-                            rows, count, document, gram, line_start - begin, stop - begin, index
-                        )
+                        whole, at = line + np.uint64(line_tokens), line_start - begin
+                        rows, count = _row(rows, count, document, whole, at, stop - begin, index)
                     line, line_tokens = np.uint64(0), 0
                 position += 1
                 continue
             start = position
-            token = np.uint64(entry & 0x3FFFFFFF)
-            position += 1
-            if entry >> 30 == WORD:
-                while position < end and codes[position] < HIGHEST:
-                    entry = table[codes[position]]
-                    if entry >> 30 != WORD:
-                        break
-                    token = token * np.uint64(0x100000001B3) + np.uint64(entry & 0x3FFFFFFF)
-                    position += 1
-            token = _mixed(token)
+            token, position = _token(codes, position, end, table)
             stop = position
             slot = tokens % n
-            rolling = rolling * base + token
-            if tokens >= n:
-                rolling -= hashes[slot] * power
+            # the polynomial of the last n tokens: shifted, one in, one out
+            rolling = rolling * np.uint64(BASE) + token - hashes[slot] * power
             hashes[slot], starts[slot] = token, start
-            tokens += 1
+            line = line * np.uint64(BASE) + token
             if line_tokens == 0:
                 line_start = start
-            line = line * base + token
-            line_tokens += 1
+            tokens, line_tokens = tokens + 1, line_tokens + 1
             if tokens >= n:
-                first = starts[tokens % n]
-                rows, count = _row(
-                    rows, count, document, rolling, first - begin, stop - begin, index
-                )
+                at = starts[tokens % n] - begin
+                rows, count = _row(rows, count, document, rolling, at, stop - begin, index)
+        hashes[:] = 0
     return rows[:count]

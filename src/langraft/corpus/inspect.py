@@ -11,7 +11,8 @@ from rich.text import Text
 
 from langraft.core.messages import table
 from langraft.corpus.evaluate import DROPPED
-from langraft.corpus.tally import SNIPPET
+
+SNIPPET = 200  # characters
 
 
 def show_corpus(report: Mapping[str, Any]) -> RenderableType:

@@ -29,6 +29,7 @@ class Step:
     lost: int
     lost_share: float
     reasons: str
+    changed: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +114,6 @@ def steps(found: Sequence[Mapping[str, Any]]) -> list[Step]:
             details.append(size(step["bytes"]))
         if step.get("seconds"):
             details.append(duration(step["seconds"]))
-        reasons = sorted(step.get("dropped", {}).items(), key=lambda item: -item[1])
-        text = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reasons)
         made.append(
             Step(
                 step["step"].replace("_", " "),
@@ -123,11 +122,18 @@ def steps(found: Sequence[Mapping[str, Any]]) -> list[Step]:
                 round(100 * left / whole, 2),
                 lost,
                 round(100 * lost / whole, 2),
-                text,
+                _listed(step.get("dropped", {})),
+                _listed(step.get("changed", {})),
             )
         )
         before = left
     return made
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Counts by name in one line, largest first."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in ranked if count)
 
 
 def _parts(counts: Mapping[str, int], name: Any = str, most: int = 8) -> list[Part]:

@@ -152,22 +152,30 @@ def test_folding_is_lower_case_and_compatible(text: str) -> None:
 
 def test_the_suites_of_the_material_have_items(benchmarks: Path) -> None:
     for suite, least in {"cmmlu": 2 * 11_917, "ceval": 2 * 13_948, "mmlu": 2 * 15_858}.items():
-        items = list(benchmark_items(benchmarks, (suite,)))
+        items = list(benchmark_items({suite: benchmarks}))
         assert len(items) == least
-    items = list(benchmark_items(benchmarks, tuple(SUITES)))
+    items = list(benchmark_items(dict.fromkeys(SUITES, benchmarks)))
     assert {item.suite for item in items} == set(SUITES)
     assert sum(bool(item.text.strip()) for item in items) > 0.999 * len(items)
 
 
 def test_a_suite_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no suite is called 'cmlu'"):
-        list(benchmark_items(tmp_path, ("cmlu",)))
-    with pytest.raises(BadInput, match="holds no files of the suite 'gsm8k'"):
-        list(benchmark_items(tmp_path, ("gsm8k",)))
+    with pytest.raises(BadInput, match=r"suites\.cmlu: no layout of a folder has that name"):
+        list(benchmark_items({"cmlu": tmp_path}))
+    with pytest.raises(BadInput, match=r"suites\.gsm8k: .* holds no files of the suite"):
+        list(benchmark_items({"gsm8k": tmp_path}))
     (tmp_path / "gsm8k").mkdir()
     (tmp_path / "gsm8k/test.jsonl").write_text('{"body": 1}\n')
     with pytest.raises(BadInput, match=r"test\.jsonl: does not have the layout of 'gsm8k'"):
-        list(benchmark_items(tmp_path, ("gsm8k",)))
+        list(benchmark_items({"gsm8k": tmp_path}))
+
+
+def test_a_suite_of_ones_own_is_a_file_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"text": "一"}\n{"text": "二"}\n')
+    assert list(benchmark_items({"own": tmp_path / "own.jsonl"})) == [
+        Item("own", "own.jsonl:1", "一"),
+        Item("own", "own.jsonl:2", "二"),
+    ]
 
 
 def corpus(material: Path, name: str) -> list[dict[str, str]]:
@@ -177,7 +185,7 @@ def corpus(material: Path, name: str) -> list[dict[str, str]]:
 
 def test_fewclue_texts_are_caught_and_clean_ones_are_not(material: Path, benchmarks: Path) -> None:
     suites = ("fewclue_csl", "fewclue_tnews", "cmmlu", "ceval", "mmlu")
-    index = Decontaminator(benchmark_items(benchmarks, suites))
+    index = Decontaminator(benchmark_items(dict.fromkeys(suites, benchmarks)))
     for name in ("csl", "tnews"):
         documents = corpus(material, f"zh/fewclue_{name}")
         leaked = [d["text"] for d in documents if d["path"].endswith("test_public.json")]
