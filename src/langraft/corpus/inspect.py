@@ -15,9 +15,9 @@ from rich.text import Text
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
 from langraft.core.messages import table
-from langraft.corpus.build import COUNTS, DROPPED, SUFFIX, TRAIN
+from langraft.corpus.account import SNIPPET
 from langraft.corpus.documents import read_documents
-from langraft.corpus.tally import SNIPPET
+from langraft.corpus.finishing import COUNTS, DROPPED, SUFFIX, TRAIN
 
 SAMPLES = 3
 
