@@ -88,8 +88,11 @@ def input_hashes(corpus: Corpus, root: Path) -> dict[str, str]:
 
 def _begin(plan: Plan, new_language: str) -> None:
     """Keep an earlier, killed build's work if it was for the same settings and files."""
-    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns)
-              for files in plan.files for path in files]
+    stamps = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for files in plan.files
+        for path in files
+    ]
     settings = [plan.corpus.model_dump(mode="json"), new_language, stamps, plan.tools.scorer_name]
     mark, wanted = plan.work / FINGERPRINT, sha256_json(settings)
     if not mark.exists() or mark.read_text() != wanted:

@@ -27,7 +27,12 @@ SAMPLED = 1_000_000  # bytes of a source whose tokens are counted
 
 
 def drop(
-    documents: Documents, reader: Reader, accounts: list[Account], step: str, gone: Mask, reason: str
+    documents: Documents,
+    reader: Reader,
+    accounts: list[Account],
+    step: str,
+    gone: Mask,
+    reason: str,
 ) -> None:
     """Take the documents of the mask `gone` out, and account for them by source."""
     for source, account in enumerate(accounts):

@@ -25,9 +25,7 @@ KEPT = (
 # Invisible characters that only break matching: controls, soft hyphen, zero-width space, word
 # joiner, byte order mark, bidirectional embeddings and overrides. The joiners U+200C and U+200D
 # stay: Persian, Indic scripts and emoji need them.
-INVISIBLE = (
-    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069"
-)
+INVISIBLE = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069"
 LINE_ENDS = "\r\x0b\x0c\x85\u2028\u2029"
 _INVISIBLE_RUN = re.compile(f"[{INVISIBLE}]+")
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
@@ -122,4 +120,3 @@ def _converter() -> Any:
     import opencc
 
     return opencc.OpenCC("t2s")
-

@@ -133,7 +133,9 @@ def roots(pairs: Any, size: Any) -> Any:
 
 def clusters(found: list[tuple[Numbers, int, list[int]]], size: int) -> Clusters:
     """Join what all bands found."""
-    pairs = np.concatenate([pairs for pairs, _, _ in found]) if found else np.empty((0, 2), np.int64)
+    pairs = (
+        np.concatenate([pairs for pairs, _, _ in found]) if found else np.empty((0, 2), np.int64)
+    )
     root = roots(pairs, size)
     return Clusters(
         root,

@@ -7,8 +7,8 @@ depends on which task ends first.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from langraft.core.errors import BadInput
 
@@ -48,8 +48,9 @@ def run_tasks(
         yield row["done"]
 
 
+@functools.cache
 def _choose(cluster: str | None) -> None:
-    """Daft's runner can be chosen once in a process; asking for the same again changes nothing."""
+    """Daft's runner can be chosen only once in a process."""
     import daft
 
     if cluster is None:
@@ -64,11 +65,6 @@ def _choose(cluster: str | None) -> None:
     if cluster == LOCAL:
         if not ray.is_initialized():
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-        daft.set_runner_ray(noop_if_initialized=True)
+        daft.set_runner_ray()
     else:
-        daft.set_runner_ray(cluster, noop_if_initialized=True)
-
-
-def shared(folder: Path, cluster: str | None) -> Path:
-    """The folder as every worker sees it: on a cluster it must lie on a shared disk."""
-    return folder.resolve() if cluster else folder
+        daft.set_runner_ray(cluster)

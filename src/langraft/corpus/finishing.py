@@ -79,9 +79,7 @@ def _deduplicate(
         chosen = prepare(plan, documents)
         bands = [str(band) for band in range(plan.corpus.dedup.minhash.bands)]
         run(plan, "near duplicates", find_band, bands, cluster, int(documents.size.sum()))
-        _, extras["clusters"] = choosing.drop_near_copies(
-            plan, documents, chosen, reader, accounts
-        )
+        _, extras["clusters"] = choosing.drop_near_copies(plan, documents, chosen, reader, accounts)
 
 
 def _hold_out(

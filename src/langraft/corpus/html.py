@@ -7,7 +7,9 @@ import re
 
 from langraft.corpus.kernels.measure import ENTITIES, TAGS
 
-_HIDDEN = re.compile(r"<(script|style|noscript|template)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.I | re.S)
+_HIDDEN = re.compile(
+    r"<(script|style|noscript|template)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.I | re.S
+)
 _BREAK = re.compile(r"<(?:br|hr|/p|/div|/li|/tr|/h[1-6]|/table|/ul|/ol)(?=[>/ \t\n])[^<>]*>", re.I)
 _TAG = re.compile(rf"</?(?:{'|'.join(TAGS)})(?=[>/ \t\n])[^<>]*>", re.I | re.A)
 _ENTITY = re.compile(rf"&(?:{'|'.join(ENTITIES)}|#\d{{1,7}}|#x[0-9a-f]{{1,6}});", re.I | re.A)

@@ -32,7 +32,9 @@ class HeldOutLines:
         first = np.searchsorted(self._hashes, lines.hashes, "left")
         many = np.searchsorted(self._hashes, lines.hashes, "right") - first
         line = np.repeat(np.arange(len(many)), many)
-        holder = self._holders[np.repeat(first - np.cumsum(many) + many, many) + np.arange(len(line))]
+        holder = self._holders[
+            np.repeat(first - np.cumsum(many) + many, many) + np.arange(len(line))
+        ]
         pairs = lines.texts[line].astype(np.int64) * max(1, len(self._sizes)) + holder
         met, place = np.unique(pairs, return_inverse=True)
         shared = _sums(place, lines.sizes[line], len(met))

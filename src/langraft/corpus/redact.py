@@ -23,7 +23,8 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     ),
     # mainland mobile numbers, with or without the country's code and separators
     "phone": re.compile(
-        r"(?<![0-9A-Za-z.])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![0-9A-Za-z]|\.\d)", re.ASCII
+        r"(?<![0-9A-Za-z.])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![0-9A-Za-z]|\.\d)",
+        re.ASCII,
     ),
     "ip": re.compile(
         r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
@@ -42,7 +43,18 @@ _LAST = "10X98765432"
 _HARMLESS_IP = re.compile(
     r"(?:0|10|127|192\.168|169\.254|172\.(?:1[6-9]|2\d|3[01])|192\.0\.2|198\.51\.100|203\.0\.113|255)\."
 )
-_KEY_MARKS = (b"PRIVATE KEY", b"sk-", b"AKIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"AIza", b"xox")
+_KEY_MARKS = (
+    b"PRIVATE KEY",
+    b"sk-",
+    b"AKIA",
+    b"ghp_",
+    b"gho_",
+    b"ghu_",
+    b"ghs_",
+    b"ghr_",
+    b"AIza",
+    b"xox",
+)
 
 
 def redact(texts: Texts, kinds: Sequence[str]) -> tuple[Texts, Counter[str], dict[int, str]]:

@@ -41,5 +41,3 @@ def _guarded(plan: Plan, work: Task, task: str) -> str:
     except LangraftError as error:
         return json.dumps({"error": type(error).__name__, "message": str(error)})
     return json.dumps({**note, "task": task}, ensure_ascii=False)
-
-

@@ -305,9 +305,7 @@ def _power(n: Any) -> Any:
 
 
 @numba.njit(nogil=True)  # type: ignore[misc]
-def _top(
-    hashes: Any, lengths: Any, tokens: Any, characters: Any, n: Any, cells: Any
-) -> Any:
+def _top(hashes: Any, lengths: Any, tokens: Any, characters: Any, n: Any, cells: Any) -> Any:
     """A cell holds the upper 40 bits of a key above a count of 24 bits: one memory access a
     token.
     """
@@ -338,9 +336,7 @@ def _top(
 
 
 @numba.njit(nogil=True)  # type: ignore[misc]
-def _repeated(
-    hashes: Any, lengths: Any, tokens: Any, characters: Any, n: Any, cells: Any
-) -> Any:
+def _repeated(hashes: Any, lengths: Any, tokens: Any, characters: Any, n: Any, cells: Any) -> Any:
     mask, leaving = _cleared(cells, tokens), _power(n)
     key = np.uint64(0)
     covered = np.int64(0)

@@ -53,10 +53,14 @@ def table(kept: str, invisible: str, line_ends: str) -> Table:
     written = bytearray()
     joins = seconds()
     kinds[list(joins)] = HARD
-    for found in regex.finditer(r"[^\x00-\x7f\p{Co}\p{Cn}\p{Script=Han}\p{Script=Hangul}]"
-                                r"|[\p{Script=Hangul}--[\uac00-\ud7a3]]|[\uf900-\ufaff]"
-                                r"|[\U0002f800-\U0002fa1f]|[\p{Script=Han}&&[\p{S}\p{N}]]"
-                                r"|[\u2e80-\u2fdf]", characters, regex.V1):
+    for found in regex.finditer(
+        r"[^\x00-\x7f\p{Co}\p{Cn}\p{Script=Han}\p{Script=Hangul}]"
+        r"|[\p{Script=Hangul}--[\uac00-\ud7a3]]|[\uf900-\ufaff]"
+        r"|[\U0002f800-\U0002fa1f]|[\p{Script=Han}&&[\p{S}\p{N}]]"
+        r"|[\u2e80-\u2fdf]",
+        characters,
+        regex.V1,
+    ):
         form = unicodedata.normalize("NFKC", found[0])
         if form == found[0]:
             continue
