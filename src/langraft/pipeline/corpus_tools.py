@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from langraft.core.messages import say, warn
 from langraft.corpus.benchmark_items import benchmark_items
 from langraft.corpus.clean import clean
 from langraft.corpus.decontaminate import Decontaminator
-from langraft.corpus.language import LanguageIdentifier
 from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.language import LanguageIdentifier
 from langraft.corpus.plan import Tools
 from langraft.corpus.quality.linear import train_linear
-from langraft.corpus.quality.ngram import NgramScorer, train_ngram
+from langraft.corpus.quality.ngram import NO_TEXT, NgramScorer, train_ngram
 from langraft.corpus.quality.scorer import ModelScorer, Scorer
 from langraft.corpus.readers import Malformed, expand, read_texts
 from langraft.recipe import Corpus
@@ -134,14 +135,14 @@ def _bits(base: Path, texts: Sequence[str]) -> list[float]:
     ids = [found[: WINDOW - 1] for found in encoder.encode_batch(list(texts))]
     longest = max(map(len, ids), default=0)
     if not longest:
-        return [0.0] * len(texts)
+        return [NO_TEXT] * len(texts)
     batch = torch.tensor([[start, *one, *[start] * (longest - len(one))] for one in ids])
     logprobs = token_logprobs(model, head, batch)
     found = []
     for row, one in zip(logprobs, ids, strict=True):
         size = sum(len(encoder.piece_bytes(token)) for token in one)
         nats = -float(row[: len(one)].sum())
-        found.append(nats / 0.6931471805599453 / size if size else 0.0)
+        found.append(nats / math.log(2) / size if size else NO_TEXT)
     return found
 
 
