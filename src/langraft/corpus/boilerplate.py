@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from langraft.corpus.account import Account
 from langraft.corpus.plan import Plan, appearing
@@ -38,11 +39,11 @@ def find_boilerplate(plan: Plan, parts: list[str], accounts: list[Account]) -> N
             for value, count in zip(hashes[likely].tolist(), counts[likely].tolist(), strict=True):
                 candidates[value] = candidates.get(value, 0) + count
         found = np.array(sorted(h for h, n in candidates.items() if n >= least), np.uint64)
-        with appearing(plan.work / "read" / f"boilerplate-{source:03}.npy") as path:
-            with path.open("wb") as stream:
-                np.save(stream, found)
+        target = plan.work / "read" / f"boilerplate-{source:03}.npy"
+        with appearing(target) as path, path.open("wb") as stream:
+            np.save(stream, found)
 
 
-def _census(plan: Plan, part: str) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _census(plan: Plan, part: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     with np.load(plan.work / "read" / f"{part}.npz") as stored:
         return stored["census"], stored["census_counts"]

@@ -6,20 +6,31 @@ between, this process decides what only all documents together can decide.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from langraft.core.io import disk_errors, remove, sha256_file, sha256_json, write_atomic
+from langraft.core.io import (
+    disk_errors,
+    folder_hashes,
+    remove,
+    sha256_file,
+    sha256_json,
+    write_atomic,
+)
+from langraft.core.manifest import Stage
 from langraft.core.messages import warn
 from langraft.corpus.account import Account
 from langraft.corpus.boilerplate import find_boilerplate
 from langraft.corpus.collected import Documents, Reader, load
 from langraft.corpus.finishing import finish_corpus
-from langraft.corpus.plan import Plan, Tools, as_written, plan_of
-from langraft.corpus.reading import read_unit
+from langraft.corpus.plan import Plan, as_written, plan_of
+from langraft.corpus.quality.scorer import BitsPerByte
 from langraft.corpus.readers import expand
+from langraft.corpus.reading import read_unit
 from langraft.corpus.running import run
 from langraft.corpus.shard import clean_part
+from langraft.corpus.tools import CountTokens, make_tools
 from langraft.recipe import Corpus
 
 WORK, FINGERPRINT = "unfinished", "fingerprint"
@@ -30,8 +41,10 @@ def build_corpus(
     new_language: str,
     root: Path,
     out: Path,
-    tools: Tools | None = None,
+    *,
     cluster: str | None = None,
+    count_tokens: CountTokens | None = None,
+    bits_per_byte: BitsPerByte | None = None,
 ) -> dict[str, Any]:
     """Take every source through all steps that the recipe asks for, and write what is left.
 
@@ -48,8 +61,9 @@ def build_corpus(
             others by the table of their own language.
         root: the folder that the sources' paths start from.
         out: the folder to write; made if it is absent.
-        tools: what the steps need from other rooms.
         cluster: see `engine.run_tasks`.
+        count_tokens: tokens of texts under the recipe's tokenizer, for the sources' shares.
+        bits_per_byte: texts' bits per byte under the recipe's base model, for the scorer `model`.
 
     Returns:
         `{"sources": {name: {"language", "bucket", "read", "malformed", "dropped": {reason: n},
@@ -63,9 +77,11 @@ def build_corpus(
             too little text.
         RunFailed: the disk is full or `out` cannot be written.
     """
-    plan = plan_of(corpus, new_language, root, (out / WORK).resolve(), tools)
+    plan = plan_of(corpus, new_language, root, (out / WORK).resolve())
     with disk_errors(out):
         _begin(plan, new_language)
+        tools = make_tools(corpus, root, plan.work, count_tokens, bits_per_byte)
+        plan = dataclasses.replace(plan, tools=tools)
         accounts, malformed, documents, extras = _shards(plan, cluster)
         with Reader(plan, documents) as reader:
             counts = finish_corpus(
@@ -82,8 +98,40 @@ def input_hashes(corpus: Corpus, root: Path) -> dict[str, str]:
         BadInput: a path matches no readable file.
     """
     files = {file for source in corpus.sources for file in expand(source.paths, root)}
-    lists = {root / path for path in corpus.sensitive.lists}
-    return {as_written(file, root): sha256_file(file) for file in sorted(files | lists)}
+    files |= {root / path for path in corpus.sensitive.lists}
+    files |= set(expand((*corpus.quality.reference, *corpus.quality.bad), root))
+    found = {as_written(file, root): sha256_file(file) for file in sorted(files)}
+    for path in map(root.joinpath, corpus.decontaminate.suites.values()):
+        hashed = sha256_json(folder_hashes(path)) if path.is_dir() else sha256_file(path)
+        found[as_written(path, root)] = hashed
+    return found
+
+
+def build_stage(
+    corpus: Corpus,
+    language: str,
+    root: Path,
+    name: str = "corpus",
+    *,
+    cluster: str | None = None,
+    count_tokens: CountTokens | None = None,
+    bits_per_byte: BitsPerByte | None = None,
+) -> Stage:
+    """`build_corpus` as a stage of a run, or as the only one."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        return build_corpus(
+            corpus,
+            language,
+            root,
+            folder,
+            cluster=cluster,
+            count_tokens=count_tokens,
+            bits_per_byte=bits_per_byte,
+        )
+
+    settings = {"corpus": corpus.model_dump(mode="json"), "language": language}
+    return Stage(name, settings, input_hashes(corpus, root), work)
 
 
 def _begin(plan: Plan, new_language: str) -> None:
@@ -93,7 +141,7 @@ def _begin(plan: Plan, new_language: str) -> None:
         for files in plan.files
         for path in files
     ]
-    settings = [plan.corpus.model_dump(mode="json"), new_language, stamps, plan.tools.scorer_name]
+    settings = [plan.corpus.model_dump(mode="json"), new_language, stamps]
     mark, wanted = plan.work / FINGERPRINT, sha256_json(settings)
     if not mark.exists() or mark.read_text() != wanted:
         remove(plan.work)
@@ -129,9 +177,9 @@ def _shards(
     notes = run(plan, "clean", clean_part, parts, cluster, size)
     extras: dict[str, list[Any]] = {"hits": [], "samples": []}
     for part in parts:
-        source = int(part.split("-")[0])
-        accounts[source].add(notes[part]["steps"])
+        number = int(part.split("-")[0])
+        accounts[number].add(notes[part]["steps"])
         extras["hits"] += notes[part]["hits"]
-        name = plan.corpus.sources[source].name
+        name = plan.corpus.sources[number].name
         extras["samples"] += [{"source": name, **found} for found in notes[part]["samples"]]
     return accounts, malformed, load(plan.work / "clean", parts), extras

@@ -19,9 +19,11 @@ from langraft.corpus.dedup import Clusters, best_members, clusters, first_copies
 from langraft.corpus.holdout import hold_out
 from langraft.corpus.near import found_pairs
 from langraft.corpus.plan import Plan
+from langraft.corpus.quality.cuts import cut_of, shares
 
 DUPLICATE, NEAR_DUPLICATE, NEAR_HOLDOUT = "duplicate", "near_duplicate", "near_holdout"
 LOW_QUALITY, MIXTURE = "low_quality", "mixture"
+GRADES = ("", "high", "medium", "low")
 SHOWN_CLUSTERS, SHOWN_MEMBERS = 20, 5
 SAMPLED = 1_000_000  # bytes of a source whose tokens are counted
 
@@ -65,9 +67,7 @@ def drop_near_copies(
     found = clusters(found_pairs(plan, minhash.bands), len(chosen))
     for band, members in found.giant:
         warn(f"near duplicates: band {band} has a bucket of {members:,} documents; compared once")
-    better = 1 if plan.tools.higher_is_better else -1
-    scored = plan.tools.scorer is not None
-    quality = better * documents.scores[chosen] if scored else documents.size[chosen].astype(float)
+    quality = _quality(plan, documents)[chosen]
     best = best_members(found.root, quality, documents.rank[chosen])
     gone = np.zeros(len(documents), bool)
     gone[chosen[~best]] = True
@@ -76,6 +76,28 @@ def drop_near_copies(
     examples = _largest(documents, chosen, found, best, reader)
     drop(documents, reader, accounts, "minhash", gone, NEAR_DUPLICATE)
     return found, examples
+
+
+def _quality(plan: Plan, documents: Documents) -> npt.NDArray[np.float64]:
+    """What decides which near copy stays: the score, or the length where there is none."""
+    if plan.tools.scorer is None:
+        return documents.size.astype(float)
+    return documents.scores if plan.tools.scorer.higher_is_better else -documents.scores
+
+
+def cut_quality(plan: Plan, documents: Documents, reader: Reader, accounts: list[Account]) -> None:
+    """Grade every source's documents by their score, and drop the grade `low`."""
+    scorer = plan.tools.scorer
+    if scorer is None:
+        raise BadInput("corpus.quality.cut: there is no score to cut by; choose a scorer")
+    for source in range(len(accounts)):
+        members = documents.of(source)
+        if len(members):
+            scores = documents.scores[members].tolist()
+            cut = cut_of(scores, shares(plan.corpus.quality.cut), scorer.higher_is_better)
+            documents.grade[members] = [GRADES.index(cut.grade(score)) for score in scores]
+    gone = documents.alive & (documents.grade == GRADES.index("low"))
+    drop(documents, reader, accounts, "quality", gone, LOW_QUALITY)
 
 
 def _largest(

@@ -31,6 +31,7 @@ class Documents:
         scores: its quality, 0 without a scorer.
         alive: whether it is still in.
         cluster, weight: how many near duplicates it stands for, and how often to see it.
+        grade: its place in `choosing.GRADES`.
     """
 
     parts: list[str]
@@ -47,6 +48,7 @@ class Documents:
     alive: Mask
     cluster: Numbers
     weight: Numbers
+    grade: npt.NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.part)
@@ -57,7 +59,7 @@ class Documents:
 
     def key(self, number: int) -> bytes:
         """The 128-bit key of a document."""
-        return self.keys[number].astype(">u8").tobytes()
+        return bytes(self.keys[number].astype(">u8").tobytes())
 
 
 def load(folder: Path, parts: Sequence[str]) -> Documents:
@@ -92,6 +94,7 @@ def load(folder: Path, parts: Sequence[str]) -> Documents:
         np.ones(len(part), bool),
         ones,
         ones.copy(),
+        np.zeros(len(part), np.int8),
     )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from langraft.corpus.kernels.compiling import compiled
 
 Keys = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int64]
@@ -73,7 +74,7 @@ def band_pairs(
     return pairs, int(compared), sizes[sizes > LARGEST_BUCKET].tolist()
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _confirmed(
     order: Any, starts: Any, agreement: Any, least: Any, giant: Any, centres: Any
 ) -> Any:
@@ -110,7 +111,7 @@ def _confirmed(
     return pairs[:found].copy(), compared
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def roots(pairs: Any, size: Any) -> Any:
     """Union-find: the smallest number that each of `size` documents is connected with."""
     parent = np.arange(size)

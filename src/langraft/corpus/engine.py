@@ -38,13 +38,14 @@ def run_tasks(
 
     _choose(cluster)
 
-    @daft.func.batch(return_dtype=daft.DataType.string(), batch_size=1)
     def each(column: daft.Series) -> list[str]:
         return [work(task) for task in column.to_pylist()]
 
+    batched = daft.func.batch(return_dtype=daft.DataType.string(), batch_size=1)(each)
+
     frame = daft.from_pydict({"task": list(tasks)})
     frame = frame.into_partitions(len(tasks)) if cluster else frame.into_batches(1)
-    for row in frame.select(each(daft.col("task")).alias("done")).iter_rows():
+    for row in frame.select(batched(daft.col("task")).alias("done")).iter_rows():
         yield row["done"]
 
 

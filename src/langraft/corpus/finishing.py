@@ -1,4 +1,4 @@
-"""What happens once all shards went through the steps: choices over all documents, and the files."""
+"""Once all shards went through the steps: choices over all documents, and the files."""
 
 from __future__ import annotations
 

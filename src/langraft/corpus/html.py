@@ -1,4 +1,4 @@
-"""Leftover HTML: known tags go, entities are spelled out, scripts and styles go with their content."""
+"""Leftover HTML: known tags go, entities are spelled out, scripts go with their content."""
 
 from __future__ import annotations
 

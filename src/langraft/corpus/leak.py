@@ -50,7 +50,14 @@ def _distinct(lines: Lines) -> Lines:
     texts, hashes = lines.texts[order], lines.hashes[order]
     new = np.ones(len(order), bool)
     new[1:] = (texts[1:] != texts[:-1]) | (hashes[1:] != hashes[:-1])
-    return Lines(*(column[order[new]] for column in lines))
+    chosen = order[new]
+    return Lines(
+        lines.hashes[chosen],
+        lines.texts[chosen],
+        lines.starts[chosen],
+        lines.ends[chosen],
+        lines.sizes[chosen],
+    )
 
 
 def _sums(

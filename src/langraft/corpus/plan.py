@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from langraft.core.io import PARTIAL
 from langraft.corpus.readers import expand
@@ -15,16 +15,13 @@ from langraft.corpus.rules import Thresholds, thresholds_for
 from langraft.corpus.sensitive import read_lists
 from langraft.recipe import Corpus
 
+if TYPE_CHECKING:
+    from langraft.corpus.decontaminate import Decontaminator
+    from langraft.corpus.language import LanguageIdentifier
+    from langraft.corpus.quality.scorer import Scorer
+
 UNIT_BYTES = 64_000_000  # on disk: files are read in groups of about so many
 UNIT_FILES = 2_000
-
-
-class Scores(Protocol):
-    """Gives every text a number."""
-
-    def scores(self, texts: Sequence[str]) -> Sequence[float]:
-        """One score a text."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +30,14 @@ class Tools:
 
     Attributes:
         identify: the languages of texts.
-        scorer: their quality, its name, and whether a higher score is better.
+        scorer: their quality.
         contamination: finds benchmark items in texts.
         count_tokens: tokens of texts under the recipe's tokenizer.
     """
 
-    identify: Any = None
-    scorer: Scores | None = None
-    scorer_name: str = ""
-    higher_is_better: bool = True
-    contamination: Any = None
+    identify: LanguageIdentifier | None = None
+    scorer: Scorer | None = None
+    contamination: Decontaminator | None = None
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
 
 
@@ -137,7 +132,7 @@ def finish(work: Path, name: str, result: dict[str, Any]) -> str:
     return note
 
 
-class appearing:  # noqa: N801  (used like a function)
+class appearing:
     """A path to write to; the file takes its final name when the block ends well.
 
     Unfinished work is not flushed to disk: a kill loses nothing, and after a power cut the folder

@@ -100,7 +100,7 @@ def _write(plan: Plan, name: str, part: Part) -> str:
             files=np.array(part.files, np.int32),
             lines=np.array(part.lines, np.int64),
             before=np.array(_samples(part.texts)),
-            **census,
+            **census,  # type: ignore[arg-type]
         )
     return finish(
         plan.work / "read", name, {"steps": [s.to_json() for s in account.steps.values()]}

@@ -32,7 +32,8 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
         re.ASCII,
     ),
     "key": re.compile(
-        r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{1,8000}?-----END [A-Z ]{0,20}PRIVATE KEY-----"
+        r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{1,8000}?"
+        r"-----END [A-Z ]{0,20}PRIVATE KEY-----"
         r"|(?<![0-9A-Za-z])(?:sk-(?:proj-|ant-)?[A-Za-z0-9_-]{32,200}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}"
         r"|AIza[0-9A-Za-z_-]{35}|xox[abprs]-[0-9A-Za-z-]{20,200})(?![0-9A-Za-z])"
     ),

@@ -174,11 +174,15 @@ def measured(texts: Texts, keys: Iterable[str], scripts: tuple[str, ...]) -> Mat
     from langraft.corpus.kernels.measure import COLUMNS, measure
 
     places = [RULES[key] for key in keys]
-    top = tuple(place[1] for place in places if place[0] == "top")
-    repeated = tuple(place[1] for place in places if place[0] == "repeated")
+    top = tuple(n for kind, n in _grams(places) if kind == "top")
+    repeated = tuple(n for kind, n in _grams(places) if kind == "repeated")
     columns = [*COLUMNS, *(("top", n) for n in top), *(("repeated", n) for n in repeated)]
     matrix: Matrix = measure(texts, scripts, top, repeated)
     return matrix[:, [columns.index(place) for place in places]]
+
+
+def _grams(places: Iterable[str | tuple[str, int]]) -> list[tuple[str, int]]:
+    return [place for place in places if not isinstance(place, str)]
 
 
 def judge(texts: Texts, limits: Thresholds) -> list[Verdict]:

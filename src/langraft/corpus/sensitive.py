@@ -1,9 +1,9 @@
 """Sensitive topics: documents that mention too many terms of a list.
 
-A list is a UTF-8 text file. `# category: NAME` begins a category, `# limit: N` (terms in a document)
-and `# limit: N per 10000` (terms in 10,000 characters) set its limit, other lines that begin with
-`#` are remarks, and every other line is one term. A document is dropped when it has more mentions
-than a category's limit; without a limit, the category is counted only.
+A list is a UTF-8 text file. `# category: NAME` begins a category, `# limit: N` (terms in a
+document) and `# limit: N per 10000` (terms in 10,000 characters) set its limit, other lines that
+begin with `#` are remarks, and every other line is one term. A document is dropped when it has more
+mentions than a category's limit; without a limit, the category is counted only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The second task: a shard of normalised text through the steps, to keys, signatures and kept text."""
+"""The second task: a shard of normalised text goes through the steps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def clean_part(plan: Plan, name: str) -> str:
     account.step("sign").seconds = time.thread_time() - started
     folder = plan.work / "clean"
     with appearing(folder / f"{name}.text") as path:
-        path.write_bytes(memoryview(np.ascontiguousarray(batch.texts.data)))
+        np.ascontiguousarray(batch.texts.data).tofile(path)
     with appearing(folder / f"{name}.npz") as path, path.open("wb") as stream:
         np.savez(
             stream,
@@ -58,7 +58,7 @@ def clean_part(plan: Plan, name: str) -> str:
             files=files[rows],
             lines=lines[rows],
             scores=np.array([_score(note) for note in batch.notes], np.float64),
-            **columns,
+            **columns,  # type: ignore[arg-type]
         )
     noted = {str(row): note for row, note in enumerate(batch.notes) if note}
     steps = [step.to_json() for step in account.steps.values()]

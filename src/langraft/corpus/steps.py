@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ def mark_language(plan: Plan, batch: Batch) -> Outcome:
     """Each document's language goes into its notes; other languages are dropped where asked."""
     source, wanted = plan.corpus.sources[batch.source], plan.corpus.language
     out = Outcome()
+    assert plan.tools.identify is not None
     for row, found in enumerate(plan.tools.identify.identify(list(batch.texts))):
         batch.notes[row]["language"] = found.language
         if found.mixed:
@@ -159,6 +160,7 @@ def remove_benchmarks(plan: Plan, batch: Batch) -> Outcome:
     """Documents that hold benchmark items go, or lose the sentences that do."""
     from langraft.corpus.decontaminate import cut
 
+    assert plan.tools.contamination is not None
     out, changes = Outcome(), {}
     for row, hits in enumerate(plan.tools.contamination.hits(list(batch.texts))):
         if not hits:
@@ -182,7 +184,7 @@ def score(plan: Plan, batch: Batch) -> Outcome:
     assert plan.tools.scorer is not None
     found = plan.tools.scorer.scores(list(batch.texts))
     for note, value in zip(batch.notes, found, strict=True):
-        note["score"] = {plan.tools.scorer_name: round(float(value), 6)}
+        note["score"] = {plan.tools.scorer.name: round(float(value), 6)}
     return Outcome()
 
 
@@ -242,9 +244,9 @@ def _take_in(outcome: Outcome, batch: Batch, step: Any) -> None:
 
 
 def _listed(texts: Texts, batch: Batch, outcome: Outcome) -> list[dict[str, Any]]:
-    rows: list[Mapping[str, Any]] = batch.notes
+    rows = batch.notes
     return [
         {**hit, "document": batch.places[row], "text": texts[row][:SNIPPET]}
         for row, note in enumerate(rows)
-        for hit in note.pop("hits", ())  # type: ignore[attr-defined]
+        for hit in note.pop("hits", ())
     ]

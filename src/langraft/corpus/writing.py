@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zstandard
 
+from langraft.corpus.choosing import GRADES
 from langraft.corpus.collected import Documents, Numbers, Reader
 from langraft.corpus.documents import LEVEL, Document
 from langraft.corpus.kernels.texts import Texts
@@ -110,6 +111,8 @@ def _document(
     meta = {"place": reader.place(number), **notes}
     if documents.cluster[number] > 1:
         meta["cluster"] = int(documents.cluster[number])
+    if documents.grade[number]:
+        meta["grade"] = GRADES[documents.grade[number]]
     if plan.corpus.dedup.rehydrate:
         meta["weight"] = int(documents.weight[number])
     if plan.corpus.buckets.count > 1 and bins[number] >= 0:

@@ -2,7 +2,20 @@
 error that names its line and the nearest known key.
 """
 
-from langraft.recipe.corpus import Clean, Corpus, Dedup, Holdout, Source
+from langraft.recipe.corpus import (
+    Boilerplate,
+    Buckets,
+    Clean,
+    Corpus,
+    Decontaminate,
+    Dedup,
+    Holdout,
+    LanguageCheck,
+    MinHash,
+    Quality,
+    Sensitive,
+    Source,
+)
 from langraft.recipe.evals import Eval
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
@@ -13,8 +26,11 @@ from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
+    "Boilerplate",
+    "Buckets",
     "Clean",
     "Corpus",
+    "Decontaminate",
     "Dedup",
     "Distil",
     "Eval",
@@ -23,9 +39,13 @@ __all__ = [
     "Hardware",
     "Holdout",
     "Language",
+    "LanguageCheck",
+    "MinHash",
     "Pretrain",
+    "Quality",
     "Recipe",
     "Section",
+    "Sensitive",
     "Source",
     "Tokenizer",
     "load_recipe",

@@ -15,3 +15,4 @@ class Hardware(Section):
     devices: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     threads: Positive | None = None
+    cluster: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,11 +11,11 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from reference_measures import Measured
 
 from langraft.corpus.kernels.measure import COLUMNS, measure
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.rules import RULES, Thresholds, judge, thresholds
-from reference_measures import Measured
 
 
 def test_tokens_are_characters_or_words() -> None:
@@ -145,7 +146,7 @@ def test_agreement_on_real_text(material: Path) -> None:
         with zstandard.open(
             material / "corpora" / f"{name}.jsonl.zst", "rt", encoding="utf-8"
         ) as f:
-            texts = [json.loads(line)["text"][:3_000] for line, _ in zip(f, range(2_000))]
+            texts = [json.loads(line)["text"][:3_000] for line in itertools.islice(f, 2_000)]
         limits = thresholds("en" if name.startswith("en") else "zh")
         for text, verdict in zip(texts, judge(Texts.of(texts), limits), strict=True):
             measured = reference_values(text, limits)

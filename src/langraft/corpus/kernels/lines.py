@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from langraft.corpus.kernels.compiling import compiled
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import SPACE, classes, decode
 
@@ -51,7 +51,7 @@ def number_flags(texts: Texts) -> npt.NDArray[np.uint8]:
     return _number_flags(texts.data, texts.offsets)  # type: ignore[no-any-return]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _lines(data: Any, offsets: Any, table: Any, shortest: Any) -> Any:
     room = 16
     for byte in data:
@@ -93,7 +93,7 @@ def _lines(data: Any, offsets: Any, table: Any, shortest: Any) -> Any:
     return hashes[:found], owners[:found], starts[:found], ends[:found], sizes[:found]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _without(data: Any, offsets: Any, starts: Any, ends: Any) -> Any:
     out = np.empty(len(data), np.uint8)
     places = np.zeros(len(offsets), np.int64)
@@ -113,7 +113,7 @@ def _without(data: Any, offsets: Any, starts: Any, ends: Any) -> Any:
     return out[:size].copy(), places
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _number_flags(data: Any, offsets: Any) -> Any:
     flags = np.zeros(len(offsets) - 1, np.uint8)
     for text in range(len(offsets) - 1):

@@ -11,11 +11,13 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import regex
 
+from langraft.corpus.kernels.compiling import compiled, inlined
+from langraft.corpus.kernels.markup import BASIS, PRIME, html_share
+from langraft.corpus.kernels.repetition import repeated_share, top_share
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import (
     DIGIT,
@@ -35,8 +37,6 @@ from langraft.corpus.kernels.unicode import (
 TARGET = 2048  # a letter of the scripts asked for
 SHORT_LINE = 5  # tokens
 RUN = 5  # times the same letter
-LONGEST_TAG = 1_000  # bytes
-LARGEST_COUNT = 2**24 - 1
 
 # The columns that every measurement has; those of n-grams follow.
 COLUMNS = (
@@ -56,18 +56,122 @@ COLUMNS = (
 )
 N_COLUMNS = len(COLUMNS)
 
-TAGS = (
-    "a abbr address article aside audio b big blockquote body br button caption center cite code "
-    "col colgroup dd del details div dl dt em figcaption figure font footer form h1 h2 h3 h4 h5 h6 "
-    "head header hr html i iframe img input ins kbd label li link main meta nav noscript object ol "
-    "option p param pre q s samp script section select small source span strike strong style sub "
-    "summary sup svg table tbody td textarea tfoot th thead time title tr tt u ul var video wbr"
-).split()
-ENTITIES = (
-    "amp apos bull copy gt hellip laquo ldquo lsquo lt mdash middot nbsp ndash quot raquo rdquo "
-    "reg rsquo times trade"
-).split()
-_BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a, 64 bits
+TAGS = [
+    "a",
+    "abbr",
+    "address",
+    "article",
+    "aside",
+    "audio",
+    "b",
+    "big",
+    "blockquote",
+    "body",
+    "br",
+    "button",
+    "caption",
+    "center",
+    "cite",
+    "code",
+    "col",
+    "colgroup",
+    "dd",
+    "del",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "figcaption",
+    "figure",
+    "font",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "head",
+    "header",
+    "hr",
+    "html",
+    "i",
+    "iframe",
+    "img",
+    "input",
+    "ins",
+    "kbd",
+    "label",
+    "li",
+    "link",
+    "main",
+    "meta",
+    "nav",
+    "noscript",
+    "object",
+    "ol",
+    "option",
+    "p",
+    "param",
+    "pre",
+    "q",
+    "s",
+    "samp",
+    "script",
+    "section",
+    "select",
+    "small",
+    "source",
+    "span",
+    "strike",
+    "strong",
+    "style",
+    "sub",
+    "summary",
+    "sup",
+    "svg",
+    "table",
+    "tbody",
+    "td",
+    "textarea",
+    "tfoot",
+    "th",
+    "thead",
+    "time",
+    "title",
+    "tr",
+    "tt",
+    "u",
+    "ul",
+    "var",
+    "video",
+    "wbr",
+]
+ENTITIES = [
+    "amp",
+    "apos",
+    "bull",
+    "copy",
+    "gt",
+    "hellip",
+    "laquo",
+    "ldquo",
+    "lsquo",
+    "lt",
+    "mdash",
+    "middot",
+    "nbsp",
+    "ndash",
+    "quot",
+    "raquo",
+    "rdquo",
+    "reg",
+    "rsquo",
+    "times",
+    "trade",
+]
 _MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
 
 
@@ -109,25 +213,25 @@ def _names(names: Sequence[str]) -> npt.NDArray[np.uint64]:
     """The sorted hashes of ASCII names, as the kernel computes them."""
     found = []
     for name in names:
-        value = _BASIS
+        value = BASIS
         for byte in name.encode():
-            value = (value ^ byte) * _PRIME % 2**64
+            value = (value ^ byte) * PRIME % 2**64
         found.append(value)
     return np.sort(np.array(found, np.uint64))
 
 
-@numba.njit(nogil=True, inline="always")  # type: ignore[misc]
+@inlined
 def _fnv(value: Any, part: Any) -> Any:
-    return (value ^ np.uint64(part)) * np.uint64(_PRIME)
+    return (value ^ np.uint64(part)) * np.uint64(PRIME)
 
 
-@numba.njit(nogil=True, inline="always")  # type: ignore[misc]
+@inlined
 def _slot(key: Any, mask: Any) -> Any:
     value = key * np.uint64(_MIX)
     return np.int64((value ^ (value >> np.uint64(29))) >> np.uint64(7)) & mask
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _measure(
     data: Any,
     offsets: Any,
@@ -156,20 +260,22 @@ def _measure(
             data, start, end, kinds, bits, row, hashes, lengths, keys, owners, text + 1, amounts
         )
         if row[11]:
-            row[11] = _html(data, start, end, tags, entities)
+            row[11] = html_share(data, start, end, tags, entities)
         characters = 0
         for index in range(tokens):
             characters += lengths[index]
         for index in range(len(top)):
-            row[N_COLUMNS + index] = _top(hashes, lengths, tokens, characters, top[index], cells)
+            row[N_COLUMNS + index] = top_share(
+                hashes, lengths, tokens, characters, top[index], cells
+            )
         for index in range(len(repeated)):
-            row[N_COLUMNS + len(top) + index] = _repeated(
+            row[N_COLUMNS + len(top) + index] = repeated_share(
                 hashes, lengths, tokens, characters, repeated[index], cells
             )
     return out
 
 
-@numba.njit(nogil=True)  # type: ignore[misc]
+@compiled
 def _scan(  # one pass over the characters: splitting it up would decode them several times
     data: Any,
     start: Any,
@@ -190,8 +296,8 @@ def _scan(  # one pass over the characters: splitting it up would decode them se
     in_line = line_size = line_end_size = 0  # tokens, characters to here and to the last visible
     run = run_total = characters = 0
     word = markup = False
-    line_hash = line_hash_end = np.uint64(_BASIS)
-    last_visible = previous = np.int64(0)
+    line_hash = line_hash_end = np.uint64(BASIS)
+    previous = np.int64(0)
     last_bits = np.uint16(0)
     amounts[:] = 0
     at = start
@@ -216,7 +322,7 @@ def _scan(  # one pass over the characters: splitting it up would decode them se
                     short += in_line
                 punctuated += (last_bits & TERMINAL) != 0
             in_line = line_size = line_end_size = 0
-            line_hash = np.uint64(_BASIS)
+            line_hash = np.uint64(BASIS)
             word = False
         if finished:
             break
@@ -242,7 +348,7 @@ def _scan(  # one pass over the characters: splitting it up would decode them se
                 run_total += 1
         previous = point
         if bits & UNSPACED_BIT:
-            hashes[tokens], lengths[tokens] = _fnv(np.uint64(_BASIS), point), 1
+            hashes[tokens], lengths[tokens] = _fnv(np.uint64(BASIS), point), 1
             tokens += 1
             in_line += 1
             word = False
@@ -251,7 +357,7 @@ def _scan(  # one pass over the characters: splitting it up would decode them se
                 hashes[tokens - 1] = _fnv(hashes[tokens - 1], point)
                 lengths[tokens - 1] += 1
             else:
-                hashes[tokens], lengths[tokens] = _fnv(np.uint64(_BASIS), point), 1
+                hashes[tokens], lengths[tokens] = _fnv(np.uint64(BASIS), point), 1
                 tokens += 1
                 in_line += 1
                 word = True
@@ -284,7 +390,7 @@ def _scan(  # one pass over the characters: splitting it up would decode them se
     return tokens
 
 
-@numba.njit(nogil=True)  # type: ignore[misc]
+@compiled
 def _seen(key: Any, keys: Any, owners: Any, epoch: Any, mask: Any) -> Any:
     """Whether `key` was asked for before in this epoch."""
     slot = _slot(key, mask)
@@ -294,159 +400,3 @@ def _seen(key: Any, keys: Any, owners: Any, epoch: Any, mask: Any) -> Any:
         slot = (slot + 1) & mask
     owners[slot], keys[slot] = epoch, key
     return False
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _power(n: Any) -> Any:
-    power = np.uint64(1)
-    for _ in range(n):
-        power *= np.uint64(_MIX)
-    return power
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _top(hashes: Any, lengths: Any, tokens: Any, characters: Any, n: Any, cells: Any) -> Any:
-    """A cell holds the upper 40 bits of a key above a count of 24 bits: one memory access a
-    token.
-    """
-    mask, leaving = _cleared(cells, tokens), _power(n)
-    key = np.uint64(0)
-    size = np.int64(0)
-    best = np.int64(1)
-    best_size = np.int64(0)
-    for index in range(tokens):
-        key = key * np.uint64(_MIX) + hashes[index]
-        size += lengths[index]
-        if index >= n:
-            key -= leaving * hashes[index - n]
-            size -= lengths[index - n]
-        if index < n - 1:
-            continue
-        mixed = _mixed(key)
-        slot = np.int64(mixed) & mask
-        upper = mixed >> np.uint64(24)
-        while cells[slot] and cells[slot] >> np.uint64(24) != upper:
-            slot = (slot + 1) & mask
-        count = np.int64(cells[slot] & np.uint64(LARGEST_COUNT)) + 1
-        if count <= LARGEST_COUNT:
-            cells[slot] = upper << np.uint64(24) | np.uint64(count)
-        if count > best or (count == best and count > 1 and size > best_size):
-            best, best_size = count, size
-    return min(1.0, best * best_size / characters) if best > 1 else 0.0
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _repeated(hashes: Any, lengths: Any, tokens: Any, characters: Any, n: Any, cells: Any) -> Any:
-    mask, leaving = _cleared(cells, tokens), _power(n)
-    key = np.uint64(0)
-    covered = np.int64(0)
-    upto = np.int64(0)  # tokens before this one are counted already
-    for index in range(tokens):
-        key = key * np.uint64(_MIX) + hashes[index]
-        if index >= n:
-            key -= leaving * hashes[index - n]
-        if index < n - 1:
-            continue
-        mixed = _mixed(key)
-        slot = np.int64(mixed) & mask
-        while cells[slot] and cells[slot] != mixed:
-            slot = (slot + 1) & mask
-        if cells[slot]:
-            for place in range(max(upto, index - n + 1), index + 1):
-                covered += lengths[place]
-            upto = index + 1
-        cells[slot] = mixed
-    return covered / characters if characters else 0.0
-
-
-@numba.njit(nogil=True, inline="always")  # type: ignore[misc]
-def _mixed(key: Any) -> Any:
-    """A spread key that is never 0, which marks an empty cell."""
-    value = key * np.uint64(_MIX)
-    return (value ^ (value >> np.uint64(29))) | np.uint64(1 << 63)
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _cleared(cells: Any, tokens: Any) -> Any:
-    """Empty enough cells for `tokens` keys; returns the mask of their numbers."""
-    size = np.int64(16)
-    while size < 2 * tokens:
-        size *= 2
-    cells[:size] = 0
-    return size - 1
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _html(data: Any, start: Any, end: Any, tags: Any, entities: Any) -> Any:
-    """The share of the characters in known tags and entities."""
-    inside = characters = 0
-    at = start
-    while at < end:
-        byte = data[at]
-        size = np.int64(0)
-        if byte == 60:
-            size = _tag(data, at, end, tags)
-        elif byte == 38:
-            size = _entity(data, at, end, entities)
-        for place in range(at, at + max(size, 1)):
-            character = (data[place] & 0xC0) != 0x80
-            characters += character
-            inside += character and size > 0
-        at += max(size, 1)
-    return inside / max(1, characters)
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _name(data: Any, at: Any, end: Any) -> Any:
-    """Hash and end of the ASCII letters and digits at `at`, in lower case."""
-    value = np.uint64(_BASIS)
-    while at < end:
-        byte = data[at]
-        if 65 <= byte <= 90:
-            byte += 32
-        if not (97 <= byte <= 122 or 48 <= byte <= 57):
-            break
-        value = _fnv(value, byte)
-        at += 1
-    return value, at
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _known(value: Any, names: Any) -> Any:
-    place = np.searchsorted(names, value)
-    return place < len(names) and names[place] == value
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _tag(data: Any, at: Any, end: Any, tags: Any) -> Any:
-    """Bytes of the tag that begins at `at`, or 0."""
-    place = at + 1
-    if place < end and data[place] == 47:
-        place += 1
-    value, place = _name(data, place, end)
-    if place >= end or not _known(value, tags):
-        return 0
-    byte = data[place]
-    if not (byte == 62 or byte == 47 or byte == 32 or byte == 9 or byte == 10):
-        return 0
-    while place < min(end, at + LONGEST_TAG):
-        if data[place] == 62:
-            return place + 1 - at
-        if data[place] == 60:
-            return 0
-        place += 1
-    return 0
-
-
-@numba.njit(nogil=True)  # type: ignore[misc]
-def _entity(data: Any, at: Any, end: Any, entities: Any) -> Any:
-    """Bytes of the entity that begins at `at`, or 0."""
-    place = at + 1
-    if place < end and data[place] == 35:
-        first = place + 1
-        value, place = _name(data, first, end)
-        good = first < place < first + 8
-    else:
-        value, place = _name(data, place, end)
-        good = _known(value, entities)
-    return place + 1 - at if good and place < end and data[place] == 59 else 0

@@ -11,11 +11,11 @@ import functools
 import unicodedata
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import regex
 
+from langraft.corpus.kernels.compiling import compiled
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import CODE_POINTS, decode, every_character, seconds
 
@@ -89,7 +89,7 @@ def normalised(texts: Texts, how: Table, single_spaces: bool) -> tuple[Texts, li
     return Texts(data, offsets), np.flatnonzero(hard).tolist()
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _survey(data: Any, offsets: Any, kinds: Any, starts: Any, ends: Any) -> Any:
     """An upper bound of the bytes to write, and which texts are hard."""
     needed = np.int64(len(data))
@@ -110,7 +110,7 @@ def _survey(data: Any, offsets: Any, kinds: Any, starts: Any, ends: Any) -> Any:
     return needed, hard
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _write(
     data: Any,
     offsets: Any,
@@ -139,7 +139,7 @@ def _write(
                 at = following
                 continue
             after_return = kind == RETURN
-            if point == NEWLINE or kind == LINE_END or kind == RETURN:
+            if point == NEWLINE or kind in (LINE_END, RETURN):
                 while size > first and (out[size - 1] == BLANK or out[size - 1] == TAB):
                     size -= 1
                 blank_line = size - first >= 2 and out[size - 1] == out[size - 2] == NEWLINE
@@ -166,14 +166,14 @@ def _write(
     return out[:size].copy(), places
 
 
-@numba.njit(nogil=True)  # type: ignore[misc]
+@compiled
 def _single(out: Any, first: Any, size: Any) -> Any:
     """Join runs of blanks and tabs inside lines, in place; returns the new end."""
     to = first
     indent = True
     for at in range(first, size):
         byte = out[at]
-        space = byte == BLANK or byte == TAB
+        space = byte in (BLANK, TAB)
         if space and not indent:
             if out[to - 1] == BLANK:
                 continue

@@ -9,12 +9,13 @@ Chinese, word n-grams for English, both in a mixed text, and no tokenizer is nee
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from langraft.corpus.kernels.compiling import compiled, inlined
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import SPACE, UNSPACED_BIT, WORD, classes, decode, lower
 
@@ -47,7 +48,7 @@ def document_keys(texts: Texts) -> list[bytes]:
     view, places = memoryview(data), offsets.tolist()
     return [
         hashlib.blake2b(view[start:end], digest_size=KEY_BYTES).digest()
-        for start, end in zip(places[:-1], places[1:], strict=True)
+        for start, end in itertools.pairwise(places)
     ]
 
 
@@ -67,7 +68,7 @@ def signatures(texts: Texts, bands: int, rows: int, ngram: int) -> Signatures:
     )
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _without_space(data: Any, offsets: Any, table: Any) -> Any:
     out = np.empty(len(data), np.uint8)
     places = np.zeros(len(offsets), np.int64)
@@ -87,14 +88,14 @@ def _without_space(data: Any, offsets: Any, table: Any) -> Any:
     return out[:size], places
 
 
-@numba.njit(nogil=True, inline="always")  # type: ignore[misc]
+@inlined
 def _finish(value: Any) -> Any:
     value ^= value >> np.uint64(32)
     value *= np.uint64(_MIX)
     return value ^ (value >> np.uint64(29))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@compiled
 def _sign(
     data: Any,
     offsets: Any,
@@ -138,7 +139,7 @@ def _sign(
     return keys, agreement, shingles
 
 
-@numba.njit(nogil=True)  # type: ignore[misc]
+@compiled
 def _tokens(data: Any, start: Any, end: Any, table: Any, small: Any, hashes: Any) -> Any:
     tokens = 0
     word = False
@@ -162,7 +163,7 @@ def _tokens(data: Any, start: Any, end: Any, table: Any, small: Any, hashes: Any
     return tokens
 
 
-@numba.njit(nogil=True)  # type: ignore[misc]
+@compiled
 def _shingles(hashes: Any, tokens: Any, n: Any, found: Any) -> Any:
     """32 bits of every run of `n` tokens; returns how many there are."""
     leaving = np.uint64(1)

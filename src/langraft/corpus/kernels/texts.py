@@ -80,7 +80,7 @@ class Texts:
 
     def take(self, chosen: npt.NDArray[np.int64]) -> Texts:
         """The texts with these numbers, in this order."""
-        view = memoryview(self.data)
+        view = memoryview(self.data.data)
         starts, ends = self.offsets[:-1][chosen].tolist(), self.offsets[1:][chosen].tolist()
         parts = [view[start:end] for start, end in zip(starts, ends, strict=True)]
         offsets = np.zeros(len(parts) + 1, np.int64)
@@ -91,7 +91,7 @@ class Texts:
         """The same texts with some of them exchanged."""
         if not changes:
             return self
-        view, ends = memoryview(self.data), self.offsets.tolist()
+        view, ends = memoryview(self.data.data), self.offsets.tolist()
         parts = [
             changes[index].encode() if index in changes else view[ends[index] : ends[index + 1]]
             for index in range(len(self))

@@ -7,10 +7,11 @@ import sys
 import unicodedata
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import regex
+
+from langraft.corpus.kernels.compiling import inlined
 
 CODE_POINTS = sys.maxunicode + 1
 
@@ -96,7 +97,7 @@ def seconds() -> frozenset[int]:
     return frozenset(found)
 
 
-@numba.njit(inline="always")  # type: ignore[misc]
+@inlined
 def decode(data: Any, at: Any) -> Any:
     """The code point that starts at `data[at]`, and where the next one starts; the bytes are valid
     UTF-8.
