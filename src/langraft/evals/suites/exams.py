@@ -148,7 +148,9 @@ def inline_labels(text: str) -> str:
     return LETTERS[: max(4, LETTERS.index(last) + 1)]
 
 
-def c3(files: Mapping[str, bytes], pattern: re.Pattern[str], split: str, shots: str) -> list[Subject]:
+def c3(
+    files: Mapping[str, bytes], pattern: re.Pattern[str], split: str, shots: str
+) -> list[Subject]:
     """Dialogues (`d`) and mixed texts (`m`), each a subject.
 
     Raises:

@@ -125,7 +125,9 @@ def _question(
     if len(row) <= max(columns["answer"], columns["question"], columns[labels[-1].lower()]):
         raise BadInput(f"{place}: {len(row)} columns, {len(columns)} were expected")
     options = [row[columns[letter.lower()]] for letter in labels]
-    while len(options) > 2 and not options[-1].strip():  # a user's file may offer fewer choices in a row
+    while (
+        len(options) > 2 and not options[-1].strip()
+    ):  # a user's file may offer fewer choices in a row
         options.pop()
     labels = labels[: len(options)]
     answer = row[columns["answer"]].strip().upper()

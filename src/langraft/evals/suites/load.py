@@ -123,7 +123,9 @@ def load_exam(
     return Exam(suite, split, chosen, shots, seed)
 
 
-def _asked(suite: str, subject: Subject, shots: int, limit: int | None, seed: int | None) -> Subject:
+def _asked(
+    suite: str, subject: Subject, shots: int, limit: int | None, seed: int | None
+) -> Subject:
     """The subject with its first `limit` questions and its chosen worked examples."""
     pool = list(subject.shots)
     if shots and not pool:

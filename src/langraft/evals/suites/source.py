@@ -57,7 +57,9 @@ def _archive(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
     """The archive's wanted files, streamed; nothing is ever written to disk."""
     with open_binary(path) as raw:
         try:
-            with tarfile.open(fileobj=raw, mode="r|gz" if path.suffix == ".tgz" else "r|") as archive:
+            with tarfile.open(
+                fileobj=raw, mode="r|gz" if path.suffix == ".tgz" else "r|"
+            ) as archive:
                 for member in archive:
                     yield from _member(path, archive, member, wanted)
         except tarfile.TarError as error:
