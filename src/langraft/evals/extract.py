@@ -115,8 +115,8 @@ _BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
 
 
 def math_normal(text: str) -> str:
-    """An answer of mathematics without the ways of writing it that mean the same: spacing, `\\left`,
-    kinds of fraction, units, `$`, a final stop, `x=`.
+    """An answer of mathematics without the ways of writing it that mean the same: spacing,
+    `\\left`, kinds of fraction, units, `$`, a final stop, `x=`.
     """
     text = text.strip().split("\n")[0]
     boxed = _BOXED.search(text)

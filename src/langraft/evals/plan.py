@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from langraft.core.errors import BadInput
-from langraft.evals.letters import letter_ids
+from langraft.evals.letters import letter_ids, with_penalty
 from langraft.evals.prompts import Prompt, Writer, fit
 from langraft.evals.protocols import Protocol, protocol_of, wording_of
 from langraft.evals.rows import Row, continuation_rows, encode_pair, letter_row, option_texts
@@ -157,8 +157,6 @@ def slot_values(
     item: Item, protocol: Protocol, rows: Sequence[Row], opinions: Sequence[Sequence[float]]
 ) -> list[float]:
     """One score a label from the opinions of an item's rows, in the labels' order."""
-    from langraft.evals.letters import with_penalty
-
     slots: dict[int, float] = {}
     read = set(item.prompt.ids) if protocol.penalty != 1 else set()
     for row, values in zip(rows, opinions, strict=True):

@@ -1,5 +1,5 @@
-"""Rows read against a prefix that is computed once: attention over a shared past plus the row's own,
-joined exactly by their log-sums.
+"""Rows read against a prefix that is computed once: attention over a shared past plus the row's
+own, joined exactly by their log-sums.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ _GSM = Wording(
 )
 _DROP = Wording("{plain} {question}", form="open", stop=(".",))
 _HARNESS = {
-    "mmlu": Wording(_EN.rstrip(), _MMLU, _MMLU, answer=" {answer}"),
+    "mmlu": Wording("{question}\n{options}\nAnswer:", _MMLU, _MMLU, answer=" {answer}"),
     "cmmlu": Wording("{question}\n{options}\n答案：", _CMMLU, _CMMLU, answer=" {answer}"),
     "ceval": Wording(
         "{question}\n{options}\n答案：",
@@ -268,25 +268,28 @@ def wording_of(name: str, suite: str, subject: str) -> Wording:
     Raises:
         BadInput: the protocol says nothing about such a suite.
     """
-    protocol, language = protocol_of(name), language_of(suite, subject)
-    for key in (f"{suite}/{subject}", f"{suite}/{language}", suite, language):
-        if key in protocol.wordings:
-            return protocol.wordings[key]
-    raise BadInput(
-        f"protocol {name!r} has no wording for {suite}; these have: {', '.join(fitting(suite))}"
-    )
+    found = _wording(protocol_of(name), suite, subject)
+    if found is None:
+        raise BadInput(
+            f"protocol {name!r} has no wording for {suite}; these have: {', '.join(fitting(suite))}"
+        )
+    return found
+
+
+def _wording(protocol: Protocol, suite: str, subject: str) -> Wording | None:
+    language = language_of(suite, subject)
+    keys = [f"{suite}/{subject}", f"{suite}/{language}", suite]
+    keys += [] if suite in OWN_WORDING else [language]
+    return next((protocol.wordings[key] for key in keys if key in protocol.wordings), None)
 
 
 def fitting(suite: str) -> list[str]:
-    """The protocols that know how to write every item of `suite`."""
-    language = SUITES[suite].language
-    return [
-        name
-        for name, protocol in PROTOCOLS.items()
-        if {suite, language, f"{suite}/{language}"} & set(protocol.wordings)
-        and not (suite in _OWN_WORDING and suite not in protocol.wordings)
-    ]
+    """The protocols that know how to write the items of `suite`."""
+    return [name for name, found in PROTOCOLS.items() if _wording(found, suite, "")]
 
 
-# Suites that a generic letter wording would turn into another task.
-_OWN_WORDING = {"hellaswag", "truthfulqa-mc1", "truthfulqa-mc2", "winogrande", "gsm8k", "drop"}
+# Suites that a generic wording would turn into another task.
+OWN_WORDING = {
+    *("hellaswag", "truthfulqa-mc1", "truthfulqa-mc2", "winogrande", "gsm8k", "drop"),
+    *("agieval", "gaokao"),
+}

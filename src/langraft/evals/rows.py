@@ -1,5 +1,5 @@
-"""What the model is asked to read, as rows of ids; which places of a row are scored; and the batches
-they are read in.
+"""What the model is asked to read, as rows of ids; which places of a row are scored; and the
+batches they are read in.
 """
 
 from __future__ import annotations

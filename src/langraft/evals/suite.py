@@ -4,8 +4,8 @@ on; on several ranks each takes its share.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from langraft.core.messages import bar
 from langraft.evals.judge import judged
 from langraft.evals.ledger import Ledger
-from langraft.evals.plan import Item, Plan, make_plan, rows_of, slot_values
+from langraft.evals.letters import letter_ids
+from langraft.evals.plan import Encode, Item, Plan, make_plan, rows_of, slot_values
 from langraft.evals.prefix import Prefix, opinions, read_prefix, read_rows, shares_prefix
 from langraft.evals.protocols import PROTOCOLS, Protocol
 from langraft.evals.ranks import Ranks
@@ -76,7 +77,7 @@ def evaluate(
     """
     ranks = ranks or Ranks()
     protocol = PROTOCOLS[protocol_name]
-    plan = make_plan(exam, protocol_name, reader.encode, reader.window)
+    plan = make_plan(exam, protocol_name, _remembered(reader), reader.window)
     card = card_of(reader, exam, protocol_name, plan)
     ledger = Ledger(folder, card, ranks.rank)
     done = set(ledger.results())
@@ -88,6 +89,11 @@ def evaluate(
             progress.advance(task, len(results))
     ranks.wait()
     return summarise(exam, card, [ledger.results()[item.id] for item in plan.items], plan)
+
+
+def _remembered(reader: Reader) -> Encode:
+    """`reader.encode` with a short memory: options repeat their context, items their letters."""
+    return functools.lru_cache(maxsize=256)(reader.encode)
 
 
 def card_of(reader: Reader, exam: Exam, protocol_name: str, plan: Plan) -> dict[str, Any]:
@@ -109,8 +115,6 @@ def card_of(reader: Reader, exam: Exam, protocol_name: str, plan: Plan) -> dict[
         "prompt": first.prompt.text,
     }
     if protocol.rule in ("max", "sum") and first.how.startswith("letters"):
-        from langraft.evals.letters import letter_ids
-
         found = letter_ids(
             lambda text: reader.encode(text, False), first.question.labels, protocol.rule
         )
@@ -139,7 +143,8 @@ def _scored(
 def _read_scores(
     reader: Reader, plan: Plan, protocol: Protocol, done: set[str], ranks: Ranks
 ) -> Iterator[tuple[int, list[float]]]:
-    rows = {n: rows_of(n, item, protocol, reader.encode) for n, item in enumerate(plan.items)}
+    encode = _remembered(reader)
+    rows = {n: rows_of(n, item, protocol, encode) for n, item in enumerate(plan.items)}
     keyed = [(plan.items[n].key, row) for n, found in rows.items() for row in found]
     groups = grouped(keyed, reader.share and shares_prefix(reader.model))
     todo = list(batches(groups, reader.batch_tokens))
@@ -239,12 +244,6 @@ def _until(text: str, stops: Sequence[str]) -> str:
     """The text before the first of `stops`."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(places)] if places else text
-
-
-@contextlib.contextmanager
-def unshared(reader: Reader) -> Iterator[Reader]:
-    """The same reader without shared beginnings, to compare with."""
-    yield dataclasses.replace(reader, share=False)
 
 
 def brief(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from langraft.corpus.scripts import script_share
 Segment = Callable[[str], list[str]]
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\W_]+")
-_FULL_WIDTH = "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～、〃《》「」『』【】〔〕〖〗〝〞〟–—‘’“”„‟…‧·"
+_FULL_WIDTH = (
+    "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～、〃"
+    "《》「」『』【】〔〕〖〗〝〞〟–—‘’“”„‟…‧·"
+)
 _PUNCTUATION = str.maketrans("", "", string.punctuation + _FULL_WIDTH)
 
 

@@ -115,7 +115,7 @@ def load_exam(
             raise BadInput(f"{suite}: no subject {unknown[0]!r}; there are {known}")
         found = [subject for subject in found if subject.key in subjects]
     asked = [s for s in found if s.questions]
-    for subject in set(s.key for s in found) - set(s.key for s in asked):
+    for subject in {s.key for s in found} - {s.key for s in asked}:
         warn(f"{suite}/{subject}: no question of the split {split!r} can be scored; left out")
     if not asked:
         raise BadInput(f"{data}: no question of {suite}'s split {split!r} is there")

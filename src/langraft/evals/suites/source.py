@@ -34,7 +34,7 @@ def read_files(data: str, root: Path, wanted: Callable[[str], bool]) -> Files:
     place = root / data
     if place.is_dir():
         return _folder(place, wanted)
-    if place.is_file() and ".tar" in "".join(place.suffixes[-2:]) or place.suffix == ".tgz":
+    if (place.is_file() and ".tar" in "".join(place.suffixes[-2:])) or place.suffix == ".tgz":
         return dict(_archive(place, wanted))
     if place.is_file():
         return {place.name: _bounded(place)} if wanted(place.name) else {}
