@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from langraft.core.errors import BadInput
-from langraft.evals.suites import SUITES, language_of
+from langraft.evals.suites import language_of
 
 Form = Literal["letters", "texts", "fill", "open"]
 Rule = Literal["max", "sum", "likelihood", "generate"]
