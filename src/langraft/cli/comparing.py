@@ -56,7 +56,8 @@ def compared_texts(
         if not texts:
             raise BadInput(f"--text {code}={files}: these files hold no text")
         name = Path(files).name.split(".")[0]
-        found.append(text_score(name, code, *(side.bits(texts) for side in sides)))
+        base, model = (side.bits(texts) for side in sides)
+        found.append(text_score(name, code, base, model))
     return found
 
 
@@ -67,7 +68,7 @@ def compared_suites(
     protocol: Callable[[str], str],
     limit: int | None,
 ) -> list[SuiteScore]:
-    """Both models on each suite; `asked` holds names and numbers of worked examples (or nothing)."""
+    """Both models on each suite; `asked` holds names with numbers of worked examples or none."""
     found = []
     window = min(side.reader.window for side in sides)
     for suite, shots in asked:

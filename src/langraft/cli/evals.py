@@ -306,16 +306,17 @@ def eval_compare(
     texts = compared_texts(sides, bodies, max_bytes)
     asked = [item.partition("=")[::2] for item in suite or ()]
     suites = compared_suites(sides, asked, data, lambda s: _protocol(s, protocol), limit)
+    judged = verdicts(texts, suites, new, max_rise, language)
     found = {
         "base": base,
         "model": model,
         "new": new,
         "texts": [dataclasses.asdict(line) for line in texts],
         "suites": [dataclasses.asdict(line) for line in suites],
-        "verdicts": verdicts(texts, suites, new, max_rise, language),
+        "verdicts": judged,
     }
     write_comparison(found, page)
-    for line in found["verdicts"]:
+    for line in judged:
         mark = "[green]good[/green]" if line["good"] else "[red]bad [/red]"
         say(f"{mark} {line['text']}")
     say(f"page: {page}")

@@ -134,10 +134,10 @@ def _scored(
             yield [judged(plan.items[number], protocol, values, None)]
     for number, text in _written(reader, plan, protocol, done, ranks):
         # A rank that writes for a combined item has not always read it; then it reads it here.
-        values = scores.get(number)
-        if number in both and values is None:
-            values = _read_one(reader, number, plan.items[number], protocol)
-        yield [judged(plan.items[number], protocol, values, text)]
+        item = plan.items[number]
+        if number in both and number not in scores:
+            scores[number] = _read_one(reader, number, item, protocol)
+        yield [judged(item, protocol, scores.get(number), text)]
 
 
 def _read_scores(
