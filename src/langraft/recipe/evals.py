@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -33,7 +34,7 @@ class Eval(Section):
     prompts: tuple[str, ...] = ()
     better_bits: Fraction = 0.05
     fewer_tokens: Annotated[float, Field(ge=1)] = 1.8
-    suites: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    suites: Mapping[str, Annotated[int, Field(ge=0)]] = {}
     data: str | None = None
     protocol: str | None = None
     limit: Positive | None = None
