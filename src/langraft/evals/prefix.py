@@ -5,6 +5,8 @@ own, joined exactly by their log-sums.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -48,6 +50,38 @@ def attend(
     return scores.softmax(-1).to(value.dtype) @ value, scores.logsumexp(-1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the ids of several rows stand when they are written one after another.
+
+    Attributes:
+        place: of each id of each row in the whole, shape (rows, longest); any place behind a row's
+            end.
+        back: of each id of the whole in `place`, flattened.
+    """
+
+    place: Tensor
+    back: Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Layout:
+        """The layout of rows of these lengths."""
+        longest, starts = max(lengths), itertools.accumulate(lengths, initial=0)
+        steps = torch.arange(longest)
+        place = torch.tensor(list(starts)[:-1])[:, None] + steps
+        kept = (steps < torch.tensor(lengths)[:, None]).flatten()
+        back = kept.nonzero()[:, 0]
+        return cls(place.clamp(max=sum(lengths) - 1).to(device), back.to(device))
+
+    def apart(self, whole: Tensor) -> Tensor:
+        """(1, heads, all, width) to (rows, heads, longest, width)."""
+        return whole[0][:, self.place].transpose(0, 1)
+
+    def together(self, rows: Tensor) -> Tensor:
+        """(rows, heads, longest, ...) to (1, heads, all, ...)."""
+        return rows.transpose(0, 1).flatten(1, 2)[:, self.back][None]
+
+
 def prefix_attention(
     module: nn.Module,
     query: Tensor,
@@ -56,36 +90,41 @@ def prefix_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    prefix: Prefix,
+    layout: Layout,
+    prefix: Prefix | None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each row and full attention over the shared prefix.
 
     With a and b the log-sums of the scores over the prefix and over the row itself, the softmax
     over both is the two attentions weighed by sigmoid(a - b) and its rest. The prefix's keys are
-    never copied: all rows' queries of one key head meet them in one product.
+    never copied: all queries of one key head meet them in one product. Rows stand behind one
+    another without padding, and are laid apart only where they attend to themselves.
 
     Args:
-        query: shape (rows, query heads, length, width); key and value (rows, key heads, ...).
-        attention_mask: must be None; rows are padded on the right, where causal attention never
-            looks.
-        prefix: keys and values by layer, shape (1, key heads, prefix, width).
+        query: shape (1, query heads, all rows' ids, width); key and value (1, key heads, ...).
+        attention_mask: must be None.
+        prefix: keys and values by layer, shape (1, key heads, prefix, width), or nothing.
     """
     assert attention_mask is None, "rows on a shared prefix take no attention mask"
-    past_key, past_value = prefix[module.layer_idx]  # type: ignore[index]
-    rows, heads, length, width = query.shape
+    _, heads, length, width = query.shape
     key_heads = key.shape[1]
     many = heads // key_heads
     own, own_sum = attend(
-        query, key.repeat_interleave(many, 1), value.repeat_interleave(many, 1), scaling, True
+        layout.apart(query),
+        layout.apart(key).repeat_interleave(many, 1),
+        layout.apart(value).repeat_interleave(many, 1),
+        scaling,
+        True,
     )
-    folded = query.view(rows, key_heads, many, length, width).transpose(0, 1)
-    folded = folded.reshape(1, key_heads, rows * many * length, width)
+    own, own_sum = layout.together(own), layout.together(own_sum)
+    if prefix is None:
+        return own.transpose(1, 2), None
+    past_key, past_value = prefix[module.layer_idx]  # type: ignore[index]
+    folded = query.reshape(1, key_heads, many * length, width)
     past, past_sum = attend(folded, past_key, past_value, scaling, False)
-    past = past.reshape(key_heads, rows, many, length, width).transpose(0, 1)
-    past_sum = past_sum.reshape(key_heads, rows, many, length).transpose(0, 1)
-    share = torch.sigmoid(past_sum.reshape(rows, heads, length) - own_sum)[..., None]
-    joined = own + share.to(own.dtype) * (past.reshape(rows, heads, length, width) - own)
+    share = torch.sigmoid(past_sum.reshape(1, heads, length) - own_sum)[..., None]
+    joined = own + share.to(own.dtype) * (past.reshape(1, heads, length, width) - own)
     return joined.transpose(1, 2), None
 
 
@@ -142,23 +181,42 @@ def read_prefix(model: PreTrainedModel, ids: Sequence[int]) -> Prefix:
 def read_rows(
     model: PreTrainedModel, rows: Sequence[Row], skip: int, prefix: Prefix | None
 ) -> list[Tensor]:
-    """The last hidden states at each row's scored places, shape (asks, width) a row.
+    """The last hidden states at each row's scored places, shape (asks, width) a row; the rows are
+    read one after another without padding.
 
     Args:
         skip: leading ids of every row that `prefix` stands for.
     """
     device = next(model.parameters()).device
-    longest = max(len(row.ids) for row in rows) - skip
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    for number, row in enumerate(rows):
-        ids[number, : len(row.ids) - skip] = torch.tensor(row.ids[skip:])
-    extra = {} if prefix is None else {"prefix": prefix}
-    positions = torch.arange(skip, skip + longest, device=device)[None].expand(len(rows), -1)
-    with attention(model, "sdpa" if prefix is None else register()):
+    lengths = [len(row.ids) - skip for row in rows]
+    ids = torch.tensor([list(itertools.chain.from_iterable(row.ids[skip:] for row in rows))])
+    positions = torch.cat([torch.arange(skip, skip + length) for length in lengths])[None]
+    with attention(model, register()):
         hidden = model.base_model(
-            input_ids=ids.to(device), position_ids=positions, use_cache=False, **extra
-        ).last_hidden_state
-    return [hidden[number, [ask.at - skip for ask in row.asks]] for number, row in enumerate(rows)]
+            input_ids=ids.to(device),
+            position_ids=positions.to(device),
+            use_cache=False,
+            layout=Layout.of(lengths, device),
+            prefix=prefix,
+        ).last_hidden_state[0]
+    starts = list(itertools.accumulate(lengths, initial=-skip, func=lambda a, b: a + b))
+    return [
+        hidden[[start + ask.at for ask in row.asks]]
+        for start, row in zip(starts, rows, strict=False)
+    ]
+
+
+@torch.no_grad()
+def read_padded(model: PreTrainedModel, rows: Sequence[Row]) -> list[Tensor]:
+    """The same with the model's own attention over whole rows padded on the right, for models whose
+    attention is of another kind, and to check the other way against.
+    """
+    device = next(model.parameters()).device
+    longest = max(len(row.ids) for row in rows)
+    padded = torch.tensor([[*row.ids, *[0] * (longest - len(row.ids))] for row in rows])
+    with attention(model, "sdpa"):
+        hidden = model.base_model(input_ids=padded.to(device), use_cache=False).last_hidden_state
+    return [hidden[number, [ask.at for ask in row.asks]] for number, row in enumerate(rows)]
 
 
 @torch.no_grad()

@@ -130,8 +130,8 @@ def common_prefix(rows: Sequence[Row]) -> int:
 
 
 def batches(groups: Sequence[Group], tokens: int) -> Iterator[Batch]:
-    """Batches of at most `tokens` ids with their padding (a longer row stands alone), each of one
-    group, rows by falling length so that hardly anything is padded.
+    """Batches of at most `tokens` ids, counted at their longest row's length (a longer row stands
+    alone), each of one group, rows by falling length.
     """
     for index, group in enumerate(groups):
         pending = sorted(group.rows, key=lambda row: -len(row.ids))

@@ -18,7 +18,14 @@ from langraft.evals.judge import judged
 from langraft.evals.ledger import Ledger
 from langraft.evals.letters import letter_ids
 from langraft.evals.plan import Encode, Item, Plan, make_plan, rows_of, slot_values
-from langraft.evals.prefix import Prefix, opinions, read_prefix, read_rows, shares_prefix
+from langraft.evals.prefix import (
+    Prefix,
+    opinions,
+    read_padded,
+    read_prefix,
+    read_rows,
+    shares_prefix,
+)
 from langraft.evals.protocols import PROTOCOLS, Protocol
 from langraft.evals.ranks import Ranks
 from langraft.evals.rows import Ask, Batch, Group, Row, batches, grouped, share_of
@@ -55,6 +62,11 @@ class Reader:
         named = self.model.generation_config.eos_token_id
         listed = named if isinstance(named, list) else [named]
         return frozenset(i for i in (*listed, self.tokenizer.eos_token_id) if i is not None)
+
+    @property
+    def shares(self) -> bool:
+        """Whether common beginnings are read once: when asked for and the model allows it."""
+        return self.share and shares_prefix(self.model)
 
     @property
     def batch_tokens(self) -> int:
@@ -146,12 +158,15 @@ def _read_scores(
     encode = _remembered(reader)
     rows = {n: rows_of(n, item, protocol, encode) for n, item in enumerate(plan.items)}
     keyed = [(plan.items[n].key, row) for n, found in rows.items() for row in found]
-    groups = grouped(keyed, reader.share and shares_prefix(reader.model))
+    groups = grouped(keyed, reader.shares)
     todo = list(batches(groups, reader.batch_tokens))
     found: dict[int, dict[int, list[float]]] = {}
     mine = _whole_questions(todo, groups, ranks)
     for batch, prefix in _with_prefix(reader.model, groups, mine, plan, done):
-        states = read_rows(reader.model, batch.rows, groups[batch.group].prefix, prefix)
+        if reader.shares:
+            states = read_rows(reader.model, batch.rows, groups[batch.group].prefix, prefix)
+        else:
+            states = read_padded(reader.model, batch.rows)
         likelihood = protocol.rule == "likelihood"
         for row, values in zip(
             batch.rows, opinions(reader.model, batch.rows, states, likelihood), strict=True
@@ -204,7 +219,7 @@ def _with_prefix(
 
 def _read_one(reader: Reader, number: int, item: Item, protocol: Protocol) -> list[float]:
     rows = rows_of(number, item, protocol, reader.encode)
-    states = read_rows(reader.model, rows, 0, None)
+    states = read_padded(reader.model, rows)
     values = opinions(reader.model, rows, states, protocol.rule == "likelihood")
     return slot_values(item, protocol, rows, values)
 
@@ -217,7 +232,7 @@ def _written(
         for n, item in enumerate(plan.items)
         if item.how in ("text", "letters+text")
     ]
-    groups = grouped(writing, reader.share)
+    groups = grouped(writing, reader.shares)
     todo = list(batches(groups, reader.batch_tokens))
     mine = share_of(todo, groups, ranks.rank, ranks.world)
     for batch, prefix in _with_prefix(reader.model, groups, mine, plan, done):

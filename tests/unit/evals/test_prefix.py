@@ -7,9 +7,17 @@ import math
 import pytest
 import torch
 from random_llama import random_llama
-from transformers import LlamaConfig, MistralConfig, MistralForCausalLM
+from transformers import MistralConfig, MistralForCausalLM
 
-from langraft.evals.prefix import attend, opinions, read_prefix, read_rows, shares_prefix
+from langraft.evals.prefix import (
+    Layout,
+    attend,
+    opinions,
+    read_padded,
+    read_prefix,
+    read_rows,
+    shares_prefix,
+)
 from langraft.evals.rows import Ask, Row
 
 
@@ -29,7 +37,10 @@ def test_shared_and_whole_agree_and_are_the_models_own(likelihood: bool) -> None
     prefix = torch.randint(0, 64, (37,), generator=torch.manual_seed(99)).tolist()
     asked = rows(prefix, [1, 5, 12, 3])
     shared = read_rows(model, asked, len(prefix), read_prefix(model, prefix))
-    whole = read_rows(model, asked, 0, None)
+    whole = read_padded(model, asked)
+    alone = read_rows(model, asked, 0, None)
+    for one, other in zip(alone, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
     found = opinions(model, asked, shared, likelihood)
     torch.testing.assert_close(
         torch.tensor(found), torch.tensor(opinions(model, asked, whole, likelihood)),
@@ -49,6 +60,16 @@ def test_the_attention_of_the_model_is_put_back() -> None:
     read_rows(model, rows([1] * 9, [3]), 9, read_prefix(model, [1] * 9))
     assert model.config._attn_implementation == before
     assert model.training
+
+
+def test_rows_are_laid_apart_and_together_again() -> None:
+    whole = torch.arange(2 * 6.0).view(1, 2, 6, 1)
+    layout = Layout.of([1, 3, 2], torch.device("cpu"))
+    apart = layout.apart(whole)
+    assert apart.shape == (3, 2, 3, 1)
+    assert apart[1, 0, :, 0].tolist() == [1, 2, 3]
+    assert apart[2, 1, :2, 0].tolist() == [10, 11]
+    assert torch.equal(layout.together(apart), whole)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -72,4 +93,3 @@ def test_a_sliding_window_is_read_whole() -> None:
     wide = MistralForCausalLM(MistralConfig(**size, **heads, sliding_window=None))
     assert not shares_prefix(narrow)
     assert shares_prefix(wide)
-    assert LlamaConfig  # the family of the other models here
