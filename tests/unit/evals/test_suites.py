@@ -201,7 +201,7 @@ def cmmlu(folder: Path, test: str, dev: str = ",Question,A,B,C,D,Answer\n0,q,a,b
         (",Question,A,B,C,D\n0,q,a,b,c,d\n", "column 'answer' is missing"),
         (",A,B,C,D,Answer\n0,a,b,c,d,A\n", "column 'question' is missing"),
         (",Question,A,B,C,D,Answer\n0,q,a,b\n", "anatomy.csv:2: 4 columns"),
-        ("q,a,b\n", "3 columns and no header"),
+        ("q,1,2\n", "3 columns and no header"),
         (",Question,A,B,C,D,Answer\n0,q,a,b,c,d,E\n", "no question"),
     ],
 )
