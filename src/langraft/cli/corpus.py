@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -31,15 +33,36 @@ def corpus_build(recipe: RecipePath, out: Out, set_: Set = None, json_: Json = F
 
 
 @app.command("inspect")
-def corpus_inspect(folder: Path, json_: Json = False) -> None:
-    """Show what a corpus folder holds: counts step by step, and samples.
+def corpus_inspect(
+    folder: Path,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="count tokens with this tokenizer (folder or file)")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="the page to write; corpus.html beside the folder's files")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Show what a corpus folder holds, and write a page of it: counts step by step, distributions,
+    repeated lines, samples.
 
-    Example: `langraft corpus inspect runs/quickstart-zh/corpus`
+    Example: `langraft corpus inspect runs/quickstart-zh/corpus --tokenizer BASE`
     """
     from rich.console import Console
 
-    from langraft.corpus.inspect import inspect_corpus, show_corpus
+    from langraft.corpus.evaluate import evaluate_corpus
+    from langraft.corpus.inspect import show_corpus
+    from langraft.report.corpus import PAGE, write_corpus_page
 
-    found = inspect_corpus(folder)
+    found = evaluate_corpus(folder, _counter(tokenizer) if tokenizer else None)
     Console().print(show_corpus(found))
+    say(f"page: {write_corpus_page(found, page or folder / PAGE)}")
     answer(found, json_)
+
+
+def _counter(path: Path) -> Callable[[Sequence[str]], Sequence[int]]:
+    """How many tokens each text has under a tokenizer, special tokens not counted."""
+    from langraft.tokenizer.encoder import load_encoder
+
+    encoder = load_encoder(path)
+    return lambda texts: [len(ids) for ids in encoder.encode_batch(texts)]
