@@ -107,7 +107,7 @@ def prefix_attention(
         prefix: keys and values by layer, shape (1, key heads, prefix, width), or nothing.
     """
     assert attention_mask is None, "rows on a shared prefix take no attention mask"
-    _, heads, length, width = query.shape
+    heads, length, width = query.shape[1:]
     key_heads = key.shape[1]
     many = heads // key_heads
     own, own_sum = attend(

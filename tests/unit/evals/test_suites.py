@@ -238,7 +238,7 @@ def test_unknown_names_and_places(tmp_path: Path, material: Path) -> None:
         load_exam("mmul", ".", tmp_path)
     with pytest.raises(BadInput, match="no such folder, archive or file"):
         load_exam("mmlu", "nowhere", tmp_path)
-    with pytest.raises(BadInput, match="no question of mmlu's split"):
+    with pytest.raises(BadInput, match="holds no files of mmlu"):
         load_exam("mmlu", ".", tmp_path)
     with pytest.raises(BadInput, match="no subject 'anatmy'"):
         load_exam("mmlu", ARCHIVE, material, subjects=["anatmy"])

@@ -100,8 +100,8 @@ def _columns(name: str, rows: Sequence[tuple[str, list[str]]]) -> Mapping[str, i
     if not rows:
         return _NO_HEADER
     header = [cell.strip().lower() for cell in rows[0][1]]
-    question_row = len(header) == len(HEADERLESS) and header[-1] in ("a", "b", "c", "d")
-    if question_row or "a" not in header or "b" not in header:
+    six = len(header) == len(HEADERLESS) and "question" not in header
+    if (six and header[-1] in ("a", "b", "c", "d")) or "a" not in header or "b" not in header:
         if len(header) != len(HEADERLESS):
             raise BadInput(
                 f"{rows[0][0]}: {len(header)} columns and no header; a csv without one has "
