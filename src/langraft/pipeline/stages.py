@@ -52,6 +52,9 @@ def resolved(this: Run) -> str:
         source["paths"] = [str((this.root / path).resolve()) for path in source["paths"]]
     if tree["base"] and (this.root / tree["base"]).exists():
         tree["base"] = str((this.root / tree["base"]).resolve())
+    data = (tree["eval"] or {}).get("data")
+    if data and (this.root / data).exists():
+        tree["eval"]["data"] = str((this.root / data).resolve())
     return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
 
 

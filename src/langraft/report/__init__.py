@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report import account, curves, scores
+from langraft.report import account, benchmarks, curves, scores
 from langraft.report.run import Run, read_run
 
 __all__ = ["write_report"]
@@ -60,6 +60,7 @@ def _render(run: Run) -> str:
         sources=account.sources(run),
         vocabulary=account.vocabulary(run),
         samples=account.samples(run),
+        benchmarks=benchmarks.benchmarks(run),
         timings=account.timings(run),
         origins=account.origins(run),
         versions=account.versions(run),
