@@ -31,15 +31,13 @@ def tokenizer_extend(
     Example: `langraft tokenizer extend smollm2-135m --text zh.jsonl.zst --size 1600 --script Han
     --out extended`
     """
-    from langraft.tokenizer.extend import extend_tokenizer
+    from langraft.tokenizer.extend import Rules, extend_tokenizer
 
     found = extend_tokenizer(
         tokenizer_path(base),
         texts_of(text),
         size=size,
-        scripts=script or ["Han"],
-        min_frequency=min_frequency,
-        max_piece_characters=16,
+        rules=Rules(tuple(script or ["Han"]), min_frequency=min_frequency),
         out=out,
     )
     say(f"added {found['added_pieces']:,} pieces to {found['base_pieces']:,}: {out}")

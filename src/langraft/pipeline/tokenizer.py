@@ -16,7 +16,7 @@ from langraft.recipe import needs
 from langraft.tokenizer.check import check_tokenizer
 from langraft.tokenizer.compare import measure
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.extend import extend_tokenizer
+from langraft.tokenizer.extend import Rules, extend_tokenizer
 
 CHECKED_LINES = 10_000
 
@@ -39,9 +39,11 @@ def tokenizer_stage(this: Run) -> Stage:
                 this.base,
                 [text for source in new for text in this.texts("train", source)],
                 size=settings.size,
-                scripts=language.scripts,
-                min_frequency=settings.min_frequency,
-                max_piece_characters=settings.max_piece_characters,
+                rules=Rules(
+                    language.scripts,
+                    min_frequency=settings.min_frequency,
+                    max_piece_characters=settings.max_piece_characters,
+                ),
                 out=folder,
             )
             results["proofs"] = proofs(this, folder, old, [t for s in new for t in held[s]])

@@ -124,6 +124,12 @@ class Encoder:
         """The piece as text; `�` where its bytes are not whole characters."""
         return self.bytes_by_id[index].decode(errors="replace")
 
+    def spells(self, text: str) -> bool:
+        """Whether the base's own tokens give `text` back."""
+        return b"".join(self.bytes_by_id[index] for index in self.spell(text.encode())) == (
+            text.encode()
+        )
+
     def spell(self, data: bytes) -> list[int]:
         """The ids that merging gives for exactly `data` in mid-text: no dummy prefix, no splitting.
 
