@@ -17,6 +17,7 @@ from langraft.core.errors import BadInput
 from langraft.core.io import read_json
 from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import from_symbols, to_symbols
+from langraft.tokenizer.formats import read_gguf, read_tiktoken
 from langraft.tokenizer.sentencepiece_model import (
     BYTE,
     NORMAL,
@@ -142,7 +143,8 @@ class Encoder:
 
 
 def load_encoder(path: Path) -> Encoder:
-    """Read the tokenizer of a Hugging Face folder, a `tokenizer.json` or a `tokenizer.model`.
+    """Read the tokenizer of a Hugging Face folder, a `tokenizer.json`, a `tokenizer.model`, a
+    `.tiktoken` file or the vocabulary in a `.gguf` file.
 
     In a folder that holds both files the scores of `tokenizer.model` decide the order of the
     merges, because `tokenizer.json` files converted by id read some texts differently from
@@ -158,7 +160,8 @@ def load_encoder(path: Path) -> Encoder:
             f"{path}: no such file or folder; "
             "give a model folder, a tokenizer.json or a tokenizer.model"
         )
-    return _from_json(path) if path.suffix == ".json" else _from_model(path)
+    readers = {".json": _from_json, ".tiktoken": _from_tiktoken, ".gguf": _from_gguf}
+    return readers.get(path.suffix, _from_model)(path)
 
 
 def _load_folder(folder: Path) -> Encoder:
@@ -180,6 +183,17 @@ def _load_folder(folder: Path) -> Encoder:
 
 def _from_model(path: Path) -> Encoder:
     model = read_model(path)
+    return Encoder(path, SENTENCEPIECE, definition_of(model), model)
+
+
+def _from_tiktoken(path: Path) -> Encoder:
+    return Encoder(path, BYTE_LEVEL, read_tiktoken(path))
+
+
+def _from_gguf(path: Path) -> Encoder:
+    definition, model = read_gguf(path)
+    if definition is not None:
+        return Encoder(path, BYTE_LEVEL, definition)
     return Encoder(path, SENTENCEPIECE, definition_of(model), model)
 
 
