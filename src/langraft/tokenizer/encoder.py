@@ -23,8 +23,10 @@ from langraft.tokenizer.sentencepiece_model import (
     NORMAL,
     SPACE,
     definition_of,
+    load_processor,
     read_model,
     scored_merges,
+    shared_scores,
 )
 
 BYTE_LEVEL, SENTENCEPIECE = "byte-level", "sentencepiece"
@@ -102,12 +104,29 @@ class Encoder:
         """Number of bytes that each id spells, shape (size,)."""
         return np.array([len(data) for data in self.bytes_by_id], dtype=np.int64)
 
+    @functools.cached_property
+    def processor(self) -> Any:
+        """SentencePiece itself where several pieces share a score, else None.
+
+        Between equal scores it takes the leftmost pair; merges, which stand in a line, cannot say
+        that.
+        """
+        if self.model is None or not shared_scores(self.model):
+            return None
+        return load_processor(self.model)
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, without special tokens around it."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without special tokens; all cores work on it."""
+        if self.processor is not None:
+            return [list(ids) for ids in self.processor.encode(list(texts))]
+        return self.encode_by_merges(texts)
+
+    def encode_by_merges(self, texts: Sequence[str]) -> list[list[int]]:
+        """What `tokenizer.json` gives for each text, without special tokens."""
         return [
             found.ids
             for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -191,6 +191,12 @@ def extended_definition(base: Encoder, learned: Learned) -> dict[str, Any]:
     return base.definition | {"model": model | {"vocab": vocabulary, "merges": merges}}
 
 
+def extended_encoder(base: Encoder, learned: Learned) -> Encoder:
+    """The extended tokenizer in memory."""
+    definition = extended_definition(base, learned)
+    return Encoder(base.path, base.family, json.loads(json.dumps(definition)), base.model)
+
+
 def _written(base: Encoder, piece: bytes) -> str:
     return to_symbols(piece) if base.family == BYTE_LEVEL else piece.decode().replace(" ", SPACE)
 

@@ -179,6 +179,10 @@ class Candidates:
         ceilings = [*_falling(self.steps), *_falling(self.pairs)]
         return [both[n] for n in sorted(range(len(both)), key=lambda n: (-ceilings[n], n))]
 
+    def characters_only(self) -> Candidates:
+        """The same without pairs."""
+        return dataclasses.replace(self, pairs=[])
+
     def choose(self, size: int) -> Learned:
         """Take `size` pieces, drop those that nothing uses, and take the next ones in their place."""
         dropped: set[bytes] = set()
