@@ -65,7 +65,8 @@ def apply_merges(text: Int32, ends: Int64, table: Ranks) -> None:
 
 
 @njit(cache=True)
-def _look_up(keys: Int64, ranks: Int32, left: int, right: int) -> tuple[int, int]:
+def look_up(keys: Int64, ranks: Int32, left: int, right: int) -> tuple[int, int]:
+    """Rank and slot of a pair; NEVER and -1 when it is no merge."""
     if left < 0 or right < 0:
         return NEVER, -1
     slot = find_slot(keys, np.int64(left) << 32 | np.int64(right))
@@ -84,7 +85,7 @@ def _encode(part: Int32, keys: Int64, ranks: Int32, products: Int32) -> None:
     size = len(part)
     best, slots = np.empty(size, np.int32), np.empty(size, np.int64)
     for place in range(size - 1):
-        best[place], slots[place] = _look_up(keys, ranks, part[place], part[place + 1])
+        best[place], slots[place] = look_up(keys, ranks, part[place], part[place + 1])
     while size > 1:
         chosen = 0
         for place in range(1, size - 1):
@@ -98,10 +99,10 @@ def _encode(part: Int32, keys: Int64, ranks: Int32, products: Int32) -> None:
         size -= 1
         part[size] = INSIDE
         if chosen > 0:
-            best[chosen - 1], slots[chosen - 1] = _look_up(
+            best[chosen - 1], slots[chosen - 1] = look_up(
                 keys, ranks, part[chosen - 1], part[chosen]
             )
         if chosen < size - 1:
-            best[chosen], slots[chosen] = _look_up(keys, ranks, part[chosen], part[chosen + 1])
+            best[chosen], slots[chosen] = look_up(keys, ranks, part[chosen], part[chosen + 1])
         else:
             best[chosen] = NEVER

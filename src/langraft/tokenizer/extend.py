@@ -194,7 +194,7 @@ def extended_definition(base: Encoder, learned: Learned) -> dict[str, Any]:
 def extended_encoder(base: Encoder, learned: Learned) -> Encoder:
     """The extended tokenizer in memory."""
     definition = extended_definition(base, learned)
-    return Encoder(base.path, base.family, json.loads(json.dumps(definition)), base.model)
+    return Encoder(base.path, base.family, definition)
 
 
 def _written(base: Encoder, piece: bytes) -> str:

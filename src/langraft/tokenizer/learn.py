@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,10 @@ import numpy.typing as npt
 from langraft.tokenizer.applying import Ranks, apply_merges, rank_merges
 from langraft.tokenizer.encoder import BYTE_LEVEL
 from langraft.tokenizer.merging import GAP, Alphabet, learn_merges
+from langraft.tokenizer.pruning import Learned, Merge, Pruning
 from langraft.tokenizer.runs import Corpus, Ids
 from langraft.tokenizer.scripts import WORD
 
-Merge = tuple[bytes, bytes]
 Symbols = npt.NDArray[np.int32]
 # Pair merges beyond the need, to replace pieces that turn out unused.
 SPARE = 1.1
@@ -47,28 +47,6 @@ class Pair:
     left: bytes
     right: bytes
     gain: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Learned:
-    """New pieces and the merges that make them, in order of priority.
-
-    Attributes:
-        pieces: bytes of each new piece, in the order of their ids.
-        merges: byte strings to join; a piece may have more than one. A SentencePiece character
-            piece has none.
-        uses: how often each piece occurs when the text is encoded again.
-        least_frequent: tokens saved on the text by the rarest merge.
-        pruned: pieces dropped because nothing used them.
-        gains: tokens that each piece saved on the text when it was chosen, in the order of pieces.
-    """
-
-    pieces: list[bytes]
-    merges: list[Merge]
-    uses: dict[bytes, int]
-    least_frequent: int
-    pruned: int
-    gains: list[int]
 
 
 def learn(corpus: Corpus, *, size: int, min_frequency: int, max_piece_characters: int) -> Learned:
@@ -97,22 +75,6 @@ def unit_steps(corpus: Corpus, min_frequency: int) -> list[Step]:
             gains[ids[:end]] += count
     steps = [Step(ids, gain) for ids, gain in gains.items() if gain >= min_frequency]
     return sorted(steps, key=lambda step: (-step.gain, len(step.ids), step.ids))
-
-
-def unused_leaves(
-    pieces: Sequence[bytes], merges: Sequence[Merge], uses: Counter[bytes]
-) -> set[bytes]:
-    """Pieces that never occur and that no other kept piece is made of."""
-    parts: dict[bytes, list[bytes]] = {}
-    for left, right in merges:
-        parts.setdefault(left + right, []).extend((left, right))
-    needed = Counter(part for made_of in parts.values() for part in made_of)
-    found: set[bytes] = set()
-    for piece in reversed(pieces):
-        if not uses[piece] and not needed[piece]:
-            found.add(piece)
-            needed.subtract(parts.get(piece, []))
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,22 +146,10 @@ class Candidates:
         return dataclasses.replace(self, pairs=[])
 
     def choose(self, size: int) -> Learned:
-        """Take `size` pieces, drop those that nothing uses, and take the next ones in their place."""
-        dropped: set[bytes] = set()
-        while True:
-            chosen = self._build(size, dropped)
-            uses = self.uses(chosen)
-            unused = unused_leaves(chosen.pieces, chosen.merges, uses)
-            if not unused:
-                break
-            dropped |= unused
-        return dataclasses.replace(
-            chosen,
-            uses={piece: uses[piece] for piece in chosen.pieces},
-            pruned=len(dropped),
-        )
+        """Take `size` pieces, prune, and take the next ones in their place."""
+        return Pruning(self, size).run()
 
-    def _build(self, size: int, dropped: set[bytes]) -> Learned:
+    def build(self, size: int, dropped: Collection[bytes]) -> Learned:
         """Up to `size` pieces and their merges.
 
         A merge whose product the base already has under another spelling is left out, with all that
@@ -217,8 +167,8 @@ class Candidates:
                 data, parts = bytes_of(found.ids), (bytes_of(found.ids[:-1]), bytes_of(found.ids[-1:]))
                 needed = parts[:1]
             else:
-                parts = needed = (found.left, found.right)
                 data = found.left + found.right
+                parts = needed = (found.left, found.right)
             full = data not in pieces and len(pieces) >= size
             if data in gone or full or data in base or not gone.isdisjoint(needed):
                 gone.add(data)

@@ -180,8 +180,11 @@ def append_pieces(model: Any, fillers: Iterable[tuple[str, int]], pieces: Sequen
 
 
 def shared_scores(model: Any) -> bool:
-    """Whether two pieces that merging makes have the same score."""
-    scores = [e.score for e in model.pieces if e.type == NORMAL and len(e.piece) > 1]
+    """Whether two pieces that merging makes have the same score; runs of spaces apart, which in
+    LLaMA's model all have -1e9 and give the same ids either way.
+    """
+    made = (e for e in model.pieces if e.type == NORMAL and len(e.piece.replace(SPACE, "")) > 0)
+    scores = [entry.score for entry in made if len(entry.piece) > 1]
     return len(set(scores)) < len(scores)
 
 

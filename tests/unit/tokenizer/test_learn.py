@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.learn import Learned, learn, unused_leaves
+from langraft.tokenizer.learn import Learned, learn
+from langraft.tokenizer.pruning import unused_leaves
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
 
