@@ -75,7 +75,7 @@ def append_pieces_to(
     if size is not None and len(chosen) < size:
         warn(f"{len(chosen)} pieces instead of {size}: there are no more to append")
     learned = _learned(chosen)
-    write_extended(encoder, learned, out)
+    write_extended(encoder, learned, out, pad_token)
     return added(encoder, learned) | {
         "offered": len(offered),
         "known": len(offered) - len(missing),
@@ -196,7 +196,7 @@ def extend_by_characters(
     learned = everything.characters_only().choose(size)
     if len(learned.pieces) < size:
         warn(f"{len(learned.pieces)} pieces instead of {size}: the text holds no more characters")
-    write_extended(encoder, learned, out)
+    write_extended(encoder, learned, out, pad_token)
     partial = sum(1 for piece in learned.pieces if not _whole(piece))
     return added(encoder, learned) | {"scaffolds": partial, "characters": corpus.characters}
 

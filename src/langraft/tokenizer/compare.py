@@ -16,9 +16,8 @@ from langraft.tokenizer.encoder import BYTE_PIECE, SENTENCEPIECE, Encoder, load_
 from langraft.tokenizer.scripts import UNSPACED
 from langraft.tokenizer.sentencepiece_model import SPACE, load_processor, parse_model
 
-WORD = regex.compile(
-    rf"(?V1)(?:[\p{{L}}\p{{M}}]--[{''.join(rf'\p{{Script={name}}}' for name in sorted(UNSPACED))}])+"
-)
+_UNSPACED = "".join(r"\p{Script=" + name + "}" for name in sorted(UNSPACED))
+WORD = regex.compile(r"(?V1)[[\p{L}\p{M}]--[" + _UNSPACED + "]]+")
 
 
 class Counts(Protocol):

@@ -51,7 +51,7 @@ class Dropout:
         found = self.base.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         results = []
         for number, each in enumerate(found):
-            ids = np.array(each.ids, np.int32)
+            ids = np.array(each.ids, np.int32).reshape(-1)
             words = np.array([-1 if w is None else w for w in each.word_ids], np.int32)
             if self.base.family != BYTE_LEVEL:
                 ids, words = self._with_characters(ids, words)
@@ -71,9 +71,10 @@ class Dropout:
 
     def _with_characters(self, ids: Int32, words: Int32) -> tuple[Int32, Int32]:
         """SentencePiece's byte pieces joined to the added characters: no merge does that."""
-        starts = np.flatnonzero(self._begins[ids]) if len(ids) else np.empty(0, np.int64)
-        chosen, kept = [], []
-        for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
+        starts = np.flatnonzero(self._begins[ids])
+        chosen: list[int] = []
+        kept: list[int] = []
+        for start, end in zip(starts, np.append(starts, len(ids))[1:], strict=True):
             data = b"".join(self.base.bytes_by_id[index] for index in ids[start:end])
             known = self._characters.get(data) if end - start > 1 else None
             chosen += ids[start:end].tolist() if known is None else [known]

@@ -102,7 +102,7 @@ def extend_tokenizer(
             f"{len(learned.pieces)} pieces instead of {size}: the text holds no more that occur "
             f"{rules.min_frequency} times or more. Give more text, or lower min_frequency"
         )
-    write_extended(encoder, learned, out)
+    write_extended(encoder, learned, out, pad_token)
     return added(encoder, learned) | {
         "least_frequent": learned.least_frequent,
         "characters": corpus.characters,
@@ -148,7 +148,9 @@ def _is_partial(piece: bytes) -> bool:
     return parts is None or bool(parts[1])
 
 
-def write_extended(base: Encoder, learned: Learned, out: Path) -> None:
+def write_extended(
+    base: Encoder, learned: Learned, out: Path, pad_token: str | None = None
+) -> None:
     """Write every tokenizer file of the base to `out`, new pieces behind the highest id in use."""
     out.mkdir(parents=True, exist_ok=True)
     source = base.path if base.path.is_dir() else base.path.parent
@@ -157,7 +159,7 @@ def write_extended(base: Encoder, learned: Learned, out: Path) -> None:
     write_atomic(out / "tokenizer.json", json.dumps(definition, ensure_ascii=False))
     if base.model is not None:
         write_atomic(out / "tokenizer.model", _extended_model(base, learned))
-    _write_config(source, base, out)
+    _write_config(source, base, out, pad_token)
     _write_lists(source, definition, out)
 
 
@@ -218,12 +220,14 @@ def _extended_model(base: Encoder, learned: Learned) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _write_config(source: Path, base: Encoder, out: Path) -> None:
+def _write_config(source: Path, base: Encoder, out: Path, pad_token: str | None) -> None:
     """Name a class that takes `tokenizer.json` as it is: `LlamaTokenizer` does not."""
     path = source / "tokenizer_config.json"
     config = dict(read_json(path)) if path.exists() else _config_of(base)
     if config.get("tokenizer_class") != "TokenizersBackend":
         config["tokenizer_class"] = PLAIN_CLASS
+    if pad_token is not None:
+        config["pad_token"] = pad_token
     for key in ("auto_map", "legacy", "sp_model_kwargs"):
         config.pop(key, None)
     write_json(out / "tokenizer_config.json", config)
