@@ -2,8 +2,8 @@
 
     python benchmarks/tokenizer_chinese.py [--material DIR] [--out DIR] [--json FILE]
 
-Learns once from about 200 MB of modern Chinese, cuts at 55,296 and 69,104 pieces (`<pad>` included),
-and measures on text that was not learnt from; then proves both.
+Learns once from about 200 MB of modern Chinese, cuts at 55,296 and 69,104 pieces (`<pad>`
+included), and measures on text that was not learnt from; then proves both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tokenizer_material import MATERIAL, english_lines, held_out, learnt
 from langraft.tokenizer.check import check_tokenizer
 from langraft.tokenizer.compare import measure, open_counts
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.extend import write_extended, with_special_token
+from langraft.tokenizer.extend import with_special_token, write_extended
 from langraft.tokenizer.learn import Candidates
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
@@ -48,13 +48,19 @@ def main() -> None:
     candidates = Candidates.of(corpus, max(sizes.values()), 2, 16)
     trained = time.monotonic() - started
     held = held_out(given.material)
-    peers = {"LLaMA-2": base_path, "Chinese-LLaMA-2": tokenizers / "chinese-llama-2-55296/tokenizer.model"}
+    peers = {
+        "LLaMA-2": base_path,
+        "Chinese-LLaMA-2": tokenizers / "chinese-llama-2-55296/tokenizer.model",
+    }
     rows = {name: rates(open_counts(path), held) for name, path in peers.items()}
     published = rows["Chinese-LLaMA-2"]
     found = {
-        "characters": corpus.characters, "seconds_reading": read, "seconds_learning": trained - read,
-        "peers": rows, "sizes": {},
-    }  # fmt: skip
+        "characters": corpus.characters,
+        "seconds_reading": read,
+        "seconds_learning": trained - read,
+        "peers": rows,
+        "sizes": {},
+    }
     show("LLaMA-2", rows["LLaMA-2"], published)
     show("Chinese-LLaMA-2 (55,296)", published, published)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,18 +76,25 @@ def main() -> None:
             lines = english_lines(given.material, OLD_LINES)
             proofs = check_tokenizer(base_path, out / str(size), lines, held["how_to_cook"])
             for proof in proofs:
-                print(f"  {proof.name}: {'holds' if proof.passed else 'FAILS'} on {proof.checked:,} {proof.detail} {proof.counterexample}")
+                verdict = "holds" if proof.passed else f"FAILS: {proof.counterexample}"
+                print(f"  {proof.name}: {verdict}; {proof.checked:,} checked {proof.detail}")
             print(f"  never used in the text learnt from: {never} ({never / pieces:.2%})")
             found["sizes"][size] = {
-                "rates": row, "never_used": never, "share_never_used": never / pieces,
-                "least_frequent": chosen.least_frequent, "pruned": chosen.pruned,
+                "rates": row,
+                "never_used": never,
+                "share_never_used": never / pieces,
+                "least_frequent": chosen.least_frequent,
+                "pruned": chosen.pruned,
                 "seconds_choosing": seconds,
-                "proofs": {proof.name: [proof.passed, proof.checked, proof.detail] for proof in proofs},
-            }  # fmt: skip
+                "proofs": {p.name: [p.passed, p.checked, p.detail] for p in proofs},
+            }
     total = trained + found["sizes"][SIZES[0]]["seconds_choosing"]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     found |= {"seconds_to_55296": total, "peak_gigabytes": memory}
-    print(f"{corpus.characters:,} characters: {total:.0f} s to the first tokenizer, peak {memory:.1f} GB")
+    print(
+        f"{corpus.characters:,} characters: {total:.0f} s to the first tokenizer, "
+        f"peak {memory:.1f} GB"
+    )
     if given.json:
         given.json.write_text(json.dumps(found, ensure_ascii=False, indent=1))
 
@@ -93,7 +106,9 @@ def rates(encoder: object, held: dict[str, list[str]]) -> dict[str, float]:
 
 def show(name: str, row: dict[str, float], reference: dict[str, float]) -> None:
     """One line of the table, with the ratio to the published tokenizer."""
-    cells = (f"{where} {rate:.3f} ({rate / reference[where] - 1:+.1%})" for where, rate in row.items())
+    cells = (
+        f"{where} {rate:.3f} ({rate / reference[where] - 1:+.1%})" for where, rate in row.items()
+    )
     print(f"{name}: " + " | ".join(cells), flush=True)
 
 

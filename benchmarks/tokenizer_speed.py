@@ -1,6 +1,6 @@
 """Learning speed against two trainers on the same text, and encoding speed of what is saved.
 
-    python benchmarks/tokenizer_speed.py [--material DIR] [--base DIR] [--megabytes 10] [--json FILE]
+    python benchmarks/tokenizer_speed.py [--base DIR] [--megabytes 10] [--json FILE]
 
 Each learns the same number of pieces from the same Chinese text on all cores: SentencePiece's BPE
 trainer, Hugging Face's byte-level BPE trainer, and continued BPE from LLaMA-2 and, with --base (a
@@ -90,8 +90,8 @@ def main() -> None:
     bases = {"LLaMA-2": given.material / "tokenizers/llama2/tokenizer.model"}
     bases |= {"byte-level base": given.base} if given.base else {}
     found: dict[str, dict[str, float]] = {"seconds": {}, "encode": {}}
-    chinese = list(documents(given.material, "zh", "ruanyf_weekly"))[::4]
-    english = english_lines(given.material, 40_000)
+    chinese = list(documents(given.material, "zh", "ruanyf_weekly"))[::8]
+    english = english_lines(given.material, 20_000)
     with tempfile.TemporaryDirectory() as folder:
         for name, base in bases.items():
             continued(base, texts[:50], Path(folder) / "warm")  # compiles
@@ -100,13 +100,19 @@ def main() -> None:
             for language, sample in (("Chinese", chinese), ("English", english)):
                 before, after = encoding(base, sample), encoding(out, sample)
                 found["encode"][f"{name}, {language}"] = after / before
-                print(f"encoding {language}, {name}: {before:.1f} MB/s, extended {after:.1f} ({after / before:.2f} x)")
+                print(
+                    f"encoding {language}, {name}: {before:.1f} MB/s, "
+                    f"extended {after:.1f} ({after / before:.2f} x)"
+                )
     for name, trainer in (("SentencePiece", with_sentencepiece), ("tokenizers", with_tokenizers)):
         found["seconds"][name] = seconds(lambda trainer=trainer: trainer(texts))
     ours = {name: found["seconds"][name] for name in bases}
     for name, taken in found["seconds"].items():
         ratios = ", ".join(f"{taken / own:.1f} x {of}" for of, own in ours.items())
-        print(f"{PIECES:,} pieces from {size:.1f} MB, {name}: {taken:.1f} s, {size / taken:.2f} MB/s ({ratios})")
+        print(
+            f"{PIECES:,} pieces from {size:.1f} MB, {name}: {taken:.1f} s, "
+            f"{size / taken:.2f} MB/s ({ratios})"
+        )
     if given.json:
         given.json.write_text(json.dumps(found | {"megabytes": size, "pieces": PIECES}, indent=1))
 

@@ -43,7 +43,7 @@ def main() -> None:
             extend_tokenizer(base, texts, size=given.pieces, rules=own, out=places["mixed"])
         pieces = trained_pieces(texts, int(given.pieces * 1.3))
         result = append_pieces_to(
-            base, pieces, out=places["union"], size=given.pieces, rules=rules
+            base, pieces, out=places["union"], size=given.pieces, rules=rules, reachable_only=True
         )
         rates = {
             name: {
@@ -53,12 +53,19 @@ def main() -> None:
             for name, path in places.items()
         }
     size = sum(len(text.encode()) for text in texts) / 1e6
-    print(f"{given.pieces:,} pieces from the same {size:.1f} MB; the union appended {result['added_pieces']:,}, {result['unreachable']:,} of them unreachable")
+    print(
+        f"{given.pieces:,} pieces from the same {size:.1f} MB; the union appended "
+        f"{result['added_pieces']:,} and left {result['unreachable']:,} unreachable ones out"
+    )
     for where, rate in rates["union"].items():
-        others = ", ".join(f"{n} {r[where]:.3f} ({r[where] / rate - 1:+.1%})" for n, r in rates.items() if n != "union")
-        print(f"{where}: union {rate:.3f}, {others}")
+        print(f"{where}: union {rate:.3f}")
+        for name, other in rates.items():
+            if name != "union":
+                print(f"  {name} {other[where]:.3f} ({other[where] / rate - 1:+.1%})")
     if given.json:
-        given.json.write_text(json.dumps({"rates": rates, "union": result, "megabytes": size}, indent=1))
+        given.json.write_text(
+            json.dumps({"rates": rates, "union": result, "megabytes": size}, indent=1)
+        )
 
 
 if __name__ == "__main__":

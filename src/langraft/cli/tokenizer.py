@@ -174,7 +174,12 @@ def tokenizer_check(
     proofs = check_tokenizer(path, extended, lines, fresh)
     verdict = {True: "holds", False: "FAILS"}
     rows = [
-        (p.name, verdict[p.passed] if p.checked or not p.passed else "-", f"{p.checked:,}", p.detail)
+        (
+            p.name,
+            verdict[p.passed] if p.checked or not p.passed else "-",
+            f"{p.checked:,}",
+            p.detail,
+        )
         for p in proofs
     ]
     console.print(table("tokenizer contract", ("proof", "", "checked", ""), rows))

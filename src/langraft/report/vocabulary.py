@@ -56,7 +56,9 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
     _write(page, headline, found["reason"], [c for c in charts if c], columns, rows)
 
 
-def write_comparison(columns: Sequence[str], rows: Rows, found: Sequence[Mapping[str, Any]], page: Path) -> None:
+def write_comparison(
+    columns: Sequence[str], rows: Rows, found: Sequence[Mapping[str, Any]], page: Path
+) -> None:
     """The page of a comparison: tokens per character by vocabulary, and the table."""
     points = sorted((row["size"], row["tokens_per_character"]) for row in found)
     chart = line_chart(

@@ -22,8 +22,9 @@ from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import split_partial
 from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder
 from langraft.tokenizer.extend import Rules, added, open_base, write_extended
-from langraft.tokenizer.learn import Candidates, Learned
+from langraft.tokenizer.learn import Candidates
 from langraft.tokenizer.proofs import reachable
+from langraft.tokenizer.pruning import Learned
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
 from langraft.tokenizer.sentencepiece_model import NORMAL, SPACE, parse_model

@@ -38,7 +38,9 @@ def rank_merges(pairs: Int32, products: Int32, ranks: Int32) -> Ranks:
     size = 16
     while size < 3 * len(pairs):
         size *= 2
-    table = Ranks(np.full(size, -1, np.int64), np.full(size, NEVER, np.int32), np.zeros(size, np.int32))
+    table = Ranks(
+        np.full(size, -1, np.int64), np.full(size, NEVER, np.int32), np.zeros(size, np.int32)
+    )
     _fill(table.keys, table.ranks, table.products, pairs, products, ranks)
     return table
 
@@ -95,7 +97,11 @@ def _encode(part: Int32, keys: Int64, ranks: Int32, products: Int32) -> None:
             break
         part[chosen] = products[slots[chosen]]
         for place in range(chosen + 1, size - 1):
-            part[place], best[place], slots[place] = part[place + 1], best[place + 1], slots[place + 1]
+            part[place], best[place], slots[place] = (
+                part[place + 1],
+                best[place + 1],
+                slots[place + 1],
+            )
         size -= 1
         part[size] = INSIDE
         if chosen > 0:

@@ -1,4 +1,4 @@
-"""The tokenizer contract, whole: our own proofs and what three other programs say to the same text."""
+"""The tokenizer contract, whole: our own proofs, and what three other programs say to the text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from langraft.core.errors import RunFailed
 from langraft.core.io import write_json
 from langraft.tokenizer import llama_cpp
 from langraft.tokenizer.encoder import Encoder, load_encoder
@@ -83,7 +84,7 @@ def referees(encoder: Encoder, texts: Sequence[str]) -> list[Proof]:
     return [
         Proof(_title(name), True, 0, detail=reason)
         if reason
-        else _agreement(_title(name), encoder, lines, ours, ask())
+        else _agreement(_title(name), encoder, lines, ours, ask)
         for name, ask, reason in asked
     ]
 
@@ -92,8 +93,14 @@ def _title(name: str) -> str:
     return f"{name} gives the same ids"
 
 
-def _agreement(name: str, encoder: Encoder, lines: list[str], ours: Ids, theirs: Ids) -> Proof:
-    """Names the first line where `theirs` differ, and counts all of them."""
+def _agreement(
+    name: str, encoder: Encoder, lines: list[str], ours: Ids, ask: Callable[[], Ids]
+) -> Proof:
+    """Names the first line where the other's ids differ, and counts all of them."""
+    try:
+        theirs = ask()
+    except RunFailed as refusal:
+        return Proof(name, False, 0, str(refusal))
     apart = [n for n, (one, two) in enumerate(zip(ours, theirs, strict=True)) if one != two]
     if not apart:
         return Proof(name, True, len(lines))

@@ -14,7 +14,8 @@ from langraft.core.io import read_json, write_atomic, write_json
 from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import split_partial, to_symbols
 from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder, load_encoder
-from langraft.tokenizer.learn import Candidates, Learned
+from langraft.tokenizer.learn import Candidates
+from langraft.tokenizer.pruning import Learned
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
 from langraft.tokenizer.sentencepiece_model import (

@@ -13,7 +13,14 @@ from typing import Any
 
 from langraft.core.errors import BadInput
 from langraft.tokenizer.alphabet import to_symbols
-from langraft.tokenizer.sentencepiece_model import BPE, BYTE, CONTROL, USER_DEFINED, proto, splits
+from langraft.tokenizer.sentencepiece_model import (
+    BPE,
+    BYTE,
+    CONTROL,
+    USER_DEFINED,
+    empty_model,
+    splits,
+)
 
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -30,7 +37,7 @@ BYTE_LEVEL_STEP = {
     "trim_offsets": True,
     "use_regex": True,
 }
-# Files that name no splitting of their own: Qwen's cuts digits apart, OpenAI's and Meta's take three.
+# A file names no splitting of its own: Qwen's cuts digits apart, OpenAI's and Meta's take three.
 TIKTOKEN_SPLITS = {"qwen": "qwen2"}
 
 
@@ -61,7 +68,9 @@ def _plain(step: Any) -> Any:
         return [_plain(part) for part in step["pretokenizers"]]
     kept = {"type", "pattern", "behavior", "invert", "individual_digits", "use_regex"}
     found = {key: value for key, value in step.items() if key in kept}
-    return found | ({"use_regex": found.get("use_regex", True)} if step["type"] == "ByteLevel" else {})
+    return found | (
+        {"use_regex": found.get("use_regex", True)} if step["type"] == "ByteLevel" else {}
+    )
 
 
 def byte_level(
@@ -154,7 +163,7 @@ def read_gguf(path: Path) -> tuple[dict[str, Any] | None, Any]:
 
 
 def _scored_model(value: Callable[..., Any]) -> Any:
-    model = proto.ModelProto()
+    model = empty_model()
     rows = zip(value("tokens"), value("scores"), value("token_type"), strict=True)
     for piece, score, kind in rows:
         model.pieces.add(piece=piece, score=score, type=kind)

@@ -164,11 +164,12 @@ class Candidates:
         gone = set(dropped)
         for found in self.by_gain:
             if isinstance(found, Step):
-                data, parts = bytes_of(found.ids), (bytes_of(found.ids[:-1]), bytes_of(found.ids[-1:]))
-                needed = parts[:1]
+                parts = (bytes_of(found.ids[:-1]), bytes_of(found.ids[-1:]))
+                needed = {parts[0]}
             else:
-                data = found.left + found.right
-                parts = needed = (found.left, found.right)
+                parts = (found.left, found.right)
+                needed = {*parts}
+            data = parts[0] + parts[1]
             full = data not in pieces and len(pieces) >= size
             if data in gone or full or data in base or not gone.isdisjoint(needed):
                 gone.add(data)

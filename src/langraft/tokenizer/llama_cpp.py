@@ -28,9 +28,7 @@ class _Parameters(ctypes.Structure):
 _Logger = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-@_Logger
-def _silent(level: int, text: bytes, user: object) -> None:
-    return None
+_SILENT = _Logger(lambda level, text, user: None)
 
 
 def library() -> Path | None:
@@ -45,10 +43,7 @@ def why_not(encoder: Encoder) -> str:
     """Why llama.cpp cannot be asked about this tokenizer; "" when it can."""
     if library() is None:
         return "not asked: install xllamacpp"
-    if (
-        encoder.family == BYTE_LEVEL
-        and name_of(encoder.definition.get("pre_tokenizer")) is None
-    ):
+    if encoder.family == BYTE_LEVEL and name_of(encoder.definition.get("pre_tokenizer")) is None:
         return "not asked: llama.cpp's name for this pre-tokenizer is not known here"
     if encoder.family != BYTE_LEVEL and encoder.model is None:
         return "not asked: it needs the scores of a tokenizer.model"
@@ -117,7 +112,7 @@ def _vocabulary(path: Path) -> Iterator[tuple[ctypes.CDLL, int]]:
     found = library()
     assert found is not None
     code = ctypes.CDLL(str(found))
-    code.llama_log_set(_silent, None)
+    code.llama_log_set(_SILENT, None)
     code.llama_model_default_params.restype = _Parameters
     code.llama_model_load_from_file.restype = ctypes.c_void_p
     code.llama_model_load_from_file.argtypes = [ctypes.c_char_p, _Parameters]

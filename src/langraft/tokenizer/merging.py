@@ -116,7 +116,9 @@ def _key(left: int, right: int) -> int:
 
 @njit(cache=True)
 def _new_pairs(size: int) -> _Pairs:
-    return _Pairs(np.full(size, -1, np.int64), np.zeros(size, np.int64), np.full(size, -1, np.int64))
+    return _Pairs(
+        np.full(size, -1, np.int64), np.zeros(size, np.int64), np.full(size, -1, np.int64)
+    )
 
 
 @njit(cache=True)
@@ -246,9 +248,7 @@ class _Names(NamedTuple):
 
 
 @njit(cache=True)
-def _named(
-    lengths: Int32, limit: int
-) -> tuple[Int32, Int32, Int64, Int64, Int64, Int32]:
+def _named(lengths: Int32, limit: int) -> tuple[Int32, Int32, Int64, Int64, Int64, Int32]:
     room = len(lengths) + limit + 1
     every = np.zeros(room, np.int32)
     every[: len(lengths)] = lengths

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import regex
 
 from langraft.tokenizer.alphabet import completions, split_partial
-from langraft.tokenizer.encoder import Encoder, load_encoder
+from langraft.tokenizer.encoder import Encoder
 
 BATCH = 512
 # Old text may hold this share of lines with characters of the new pieces before the proof is void.
@@ -78,6 +78,7 @@ def ids_kept(before: Encoder, after: Encoder) -> Proof:
 
 def no_duplicates(before: Encoder, after: Encoder) -> Proof:
     """No two ids spell the same bytes."""
+
     def failures() -> Iterator[str]:
         seen = {data: index for index, data in enumerate(before.bytes_by_id) if data}
         for index in range(before.size, after.size):

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.core.messages import warn
-from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder
 from langraft.tokenizer.alphabet import is_continuation
+from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder
 from langraft.tokenizer.scripts import FOREIGN, SINGLE, WORD, Scripts
 from langraft.tokenizer.sequences import Sequences
 from langraft.tokenizer.spans import (
@@ -145,7 +145,8 @@ def _marks(scripts: Scripts) -> npt.NDArray[np.bool_]:
     """The code points that may be completed and never joined, shape (0x110000,)."""
     found = np.zeros(0x110000, np.bool_)
     found[scripts.code_points(scripts.owned.pattern)] = True
-    return found & (_kinds(scripts) != LETTER)
+    allowed: npt.NDArray[np.bool_] = found & (_kinds(scripts) != LETTER)
+    return allowed
 
 
 def _bounded(runs: Sequences, most: int) -> tuple[Sequences, int]:
@@ -173,8 +174,8 @@ class _Reader:
             found = self.corpus.base.encode_batch(texts)
             for text, ids, counts in zip(texts, found, weights, strict=True):
                 self._add(self._tokens(text, ids, len(counts)), counts)
-        for ids, count in self.units:
-            key = tuple(ids.tolist())
+        for unit, count in self.units:
+            key = tuple(unit.tolist())
             kind = self._kind(key)
             if len(key) > 1 and kind in (WORD, SINGLE):
                 self.corpus.unfinished[key] += count
@@ -235,7 +236,7 @@ class _Reader:
         spaced = self.corpus.scripts.spaced or splitter is not None
         return FIRST if spaced and text.startswith(" ") else INNER
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - a reader lives as long as one corpus
+    @functools.cache  # noqa: B019 - a reader lives as long as one corpus
     def _splits(self, character: str) -> bool:
         """Whether the base's pre-tokenizer parts `character` from the letters around it."""
         letter = "x" if self.corpus.scripts.mixed else self.letter
@@ -247,7 +248,9 @@ class _Reader:
     @functools.cached_property
     def letter(self) -> str:
         """An ordinary letter of the scripts."""
-        points = self.corpus.scripts.code_points(r"(?V1)[" + self.corpus.scripts.letters.pattern.removeprefix("(?V1)") + r"&&\p{L}]")
+        points = self.corpus.scripts.code_points(
+            r"(?V1)[" + self.corpus.scripts.letters.pattern.removeprefix("(?V1)") + r"&&\p{L}]"
+        )
         return chr(int(points[len(points) // 2]))
 
 

@@ -19,6 +19,11 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 BPE = 2
 
 
+def empty_model() -> Any:
+    """A model to fill."""
+    return proto.ModelProto()
+
+
 def parse_model(path: Path, data: bytes | None = None) -> Any:
     """The protobuf in a SentencePiece model of any kind.
 

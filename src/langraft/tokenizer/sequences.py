@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +79,7 @@ class Sequences:
             start = end
 
 
-def _grown(array: npt.NDArray[Kind], wanted: int) -> npt.NDArray[Kind]:
+def _grown(array: npt.NDArray[Any], wanted: int) -> npt.NDArray[Any]:
     if wanted <= len(array):
         return array
     larger = np.empty(max(wanted, 2 * len(array)), array.dtype)

@@ -14,7 +14,8 @@ from langraft.core.messages import track
 from langraft.tokenizer.compare import measure
 from langraft.tokenizer.encoder import Encoder, load_encoder
 from langraft.tokenizer.extend import Rules, extended_encoder
-from langraft.tokenizer.learn import Candidates, Learned
+from langraft.tokenizer.learn import Candidates
+from langraft.tokenizer.pruning import Learned
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
 

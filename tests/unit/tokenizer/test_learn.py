@@ -19,9 +19,7 @@ YOU, GOOD, MANY = "你".encode(), "好".encode(), "们".encode()
 TEXTS = ["你好 "] * 10 + ["你们,"] * 4 + ["好 ok"] * 3
 
 
-def _learn(
-    base: Path, texts: list[str], size: int, mixed: bool = False, **options: int
-) -> Learned:
+def _learn(base: Path, texts: list[str], size: int, mixed: bool = False, **options: int) -> Learned:
     corpus = read_corpus(load_encoder(base), texts, read_scripts(["Han"], mixed=mixed))
     settings_ = {"min_frequency": 2, "max_piece_characters": 8} | options
     return learn(corpus, size=size, **settings_)
@@ -107,7 +105,7 @@ def test_nothing_joins_two_foreign_units(bytes_base: Path) -> None:
     texts = ["用vi写", "第3章"] * 20
     plain = [piece.decode(errors="ignore") for piece in _learn(bytes_base, texts, 100).pieces]
     assert not any(character in "".join(plain) for character in "vi3")
-    pieces = [piece for piece in _learn(bytes_base, texts, 100, mixed=True).pieces]
+    pieces = _learn(bytes_base, texts, 100, mixed=True).pieces
     longer = [piece.decode() for piece in pieces if len(piece) > 3]
     assert longer
     assert all(any("\u3400" <= c <= "\u9fff" for c in piece) for piece in longer)
