@@ -94,3 +94,27 @@ def _show(result: dict[str, Any]) -> None:
     console.print(
         table("zero-step bits per byte", ["start", *names, f"{first} / base", "seconds"], rows)
     )
+
+
+@app.command("context")
+def context_command(
+    model: str,
+    out: Out,
+    method: Annotated[str, typer.Option(help="ntk, auto, linear, yarn or llama3")] = "ntk",
+    length: Annotated[int | None, typer.Option(help="tokens to read", show_default=False)] = None,
+    alpha: Annotated[float | None, typer.Option(help="ntk: instead of the formula's")] = None,
+    json_: Json = False,
+) -> None:
+    """Let a model read longer texts than it was trained on, by its configuration alone.
+
+    `ntk` freezes one base for `--length`; `auto` follows every text (not for GGUF or vLLM: freeze
+    it with `ntk` first); `linear`, `yarn` and `llama3` scale by `--length` over the trained length.
+
+    Example: `langraft context smollm2-135m --method ntk --length 16384 --out smollm2-16k`
+    """
+    from langraft.checkpoint.bases import resolve_base
+    from langraft.graft.context import extend_context
+
+    found = extend_context(resolve_base(model, Path()), method, length, out, alpha=alpha)
+    say(f"{found['rope_parameters']}: {out}")
+    answer({**found, "model": str(out)}, json_)

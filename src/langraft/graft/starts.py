@@ -17,7 +17,7 @@ from langraft.core.errors import BadInput
 from langraft.graft.vectors import Vectors
 
 BLOCK_ROWS = 2_048
-HALVING = 0.5
+TILT = 0.1
 NEIGHBOURS = 16
 ATOMS = 8
 
@@ -114,13 +114,13 @@ def _plain(matrix_VD: Tensor, known: Knowledge, output: bool) -> Tensor:
 
 
 def _weighted(matrix_VD: Tensor, known: Knowledge, output: bool) -> Tensor:
-    """Sub-tokens weighted by position, each half its neighbour: the last one most in the input
+    """Sub-tokens weighted by position, each a tenth of its neighbour: the last one most in the input
     matrix, whose state the next token is read from; the first one most in the output matrix, which
     is what the model would have to say next.
     """
 
     def weights(count: int) -> list[float]:
-        falling = [HALVING**place for place in range(count)]
+        falling = [TILT**place for place in range(count)]
         total = sum(falling)
         return [w / total for w in (falling if output else reversed(falling))]
 
