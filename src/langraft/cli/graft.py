@@ -19,8 +19,8 @@ Init = Annotated[
 Untie = Annotated[
     bool | None, typer.Option("--untie/--tie", help="own output rows", show_default=False)
 ]
-Some = Annotated[list[str] | None, typer.Option(show_default=False)]
-Place = Annotated[Path | None, typer.Option(show_default=False)]
+Some = list[str] | None
+Place = Path | None
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="a key of `graft.distil`, as key=value")
 ]

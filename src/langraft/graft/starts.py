@@ -114,9 +114,9 @@ def _plain(matrix_VD: Tensor, known: Knowledge, output: bool) -> Tensor:
 
 
 def _weighted(matrix_VD: Tensor, known: Knowledge, output: bool) -> Tensor:
-    """Sub-tokens weighted by position, each a tenth of its neighbour: the last one most in the input
-    matrix, whose state the next token is read from; the first one most in the output matrix, which
-    is what the model would have to say next.
+    """Sub-tokens weighted by position, each a tenth of its neighbour: the last one most in the
+    input matrix, whose state the next token is read from; the first one most in the output matrix,
+    which is what the model would have to say next.
     """
 
     def weights(count: int) -> list[float]:
