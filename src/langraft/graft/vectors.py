@@ -96,7 +96,10 @@ def _information(flat: np.ndarray, kept: np.ndarray, gap: int) -> tuple[np.ndarr
 
 
 def _reduced(pairs: np.ndarray, values: np.ndarray, size: int) -> Tensor:
-    """The rows of a sparse symmetric matrix in at most DIMENSIONS dimensions: U sqrt(S)."""
+    """The directions of a sparse symmetric matrix's rows in at most DIMENSIONS dimensions, U sqrt(S)
+    with every row of length one: lengths tell how often a token occurs, and combining rare anchors
+    into a frequent piece would take enormous weights.
+    """
     matrix = torch.sparse_coo_tensor(
         torch.from_numpy(pairs),
         torch.from_numpy(values).float(),
@@ -106,7 +109,7 @@ def _reduced(pairs: np.ndarray, values: np.ndarray, size: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         left, strength, _ = torch.svd_lowrank(matrix, q=min(DIMENSIONS, size), niter=4)
-    return left * strength.sqrt()
+    return torch.nn.functional.normalize(left * strength.sqrt(), dim=1)
 
 
 def donor_vectors(donor: Encoder, matrix_VE: Tensor, base: Encoder, extended: Encoder) -> Vectors:
