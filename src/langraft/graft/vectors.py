@@ -96,9 +96,9 @@ def _information(flat: np.ndarray, kept: np.ndarray, gap: int) -> tuple[np.ndarr
 
 
 def _reduced(pairs: np.ndarray, values: np.ndarray, size: int) -> Tensor:
-    """The directions of a sparse symmetric matrix's rows in DIMENSIONS dimensions or fewer, U sqrt(S)
-    with every row of length one: lengths tell how often a token occurs, and combining rare anchors
-    into a frequent piece would take enormous weights.
+    """The directions of a sparse symmetric matrix's rows in at most DIMENSIONS dimensions: U sqrt(S)
+    with rows of length one. Lengths tell how often a token occurs, and combining rare anchors into
+    a frequent piece would take enormous weights.
     """
     matrix = torch.sparse_coo_tensor(
         torch.from_numpy(pairs),
