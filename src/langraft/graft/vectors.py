@@ -96,7 +96,7 @@ def _information(flat: np.ndarray, kept: np.ndarray, gap: int) -> tuple[np.ndarr
 
 
 def _reduced(pairs: np.ndarray, values: np.ndarray, size: int) -> Tensor:
-    """The directions of a sparse symmetric matrix's rows in at most DIMENSIONS dimensions: U sqrt(S)
+    """Directions of a sparse symmetric matrix's rows in at most DIMENSIONS dimensions: U sqrt(S)
     with rows of length one. Lengths tell how often a token occurs, and combining rare anchors into
     a frequent piece would take enormous weights.
     """
