@@ -116,3 +116,14 @@ def test_real_text_gives_vectors(pair: Extension) -> None:
     assert len(found.where) > 20
     assert found.pieces.shape == (added, 64)
     assert found.pieces.isfinite().all()
+
+
+def test_a_sentencepiece_base_gets_no_dummy_prefix(tmp_path: Path) -> None:
+    """Each word of a translation stands in mid-text: one space, and no `▁` of its own before it."""
+    pair = make_extension(tmp_path, "sentencepiece")
+    first, last = pair.before.size, pair.after.size
+    word = next(pair.after.piece_text(i) for i in range(first, last))
+    senses, known = translations({word: ["the law"]}, pair.before, pair.after)
+    assert known == 1
+    (ids,) = next(found for found in senses if found)
+    assert b"".join(pair.before.piece_bytes(index) for index in ids) == b" the law"
