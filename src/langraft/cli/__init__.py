@@ -31,6 +31,7 @@ for verbs, name in (
     (graft.app, None),
     (evals.app, "eval"),
     (serve.app, None),
+    (run.checkpoints, "checkpoint"),
 ):
     app.add_typer(verbs, name=name)
 

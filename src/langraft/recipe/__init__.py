@@ -7,12 +7,13 @@ from langraft.recipe.evals import Eval
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
-from langraft.recipe.pretrain import Forgetting, Pretrain
+from langraft.recipe.pretrain import PRESETS, Forgetting, Guard, Lora, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
+    "PRESETS",
     "Clean",
     "Corpus",
     "Dedup",
@@ -20,9 +21,11 @@ __all__ = [
     "Eval",
     "Forgetting",
     "Graft",
+    "Guard",
     "Hardware",
     "Holdout",
     "Language",
+    "Lora",
     "Pretrain",
     "Recipe",
     "Section",
