@@ -10,14 +10,19 @@ writer is used.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
 import warnings
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial as partial_call
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
@@ -64,7 +69,7 @@ class Checkpoints:
         self._ranks = ranks
         self._keep = keep or Keep()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: tuple[Future[Any], Path, dict[str, Any]] | None = None
+        self._pending: Future[None] | None = None
 
     def save(self, state: dict[str, Any], *, stay: bool = False) -> None:
         """Begin to write a checkpoint of `state["step"]`; returns when all tensors are copied.
@@ -85,30 +90,32 @@ class Checkpoints:
                 partial.mkdir(parents=True)
         self._ranks.wait()
         state = state | {"updates": self._learner.counts(), "factor": self._learner.factor}
-        self._pending = (self._write(partial), final, state)
+        self._pending = self._pool.submit(self._complete, self._write(partial), final, state)
 
-    def _write(self, partial: Path) -> Future[Any]:
+    def _write(self, partial: Path) -> Callable[[], object]:
+        """Copy all tensors; returns what writes the copies, or waits until they are written."""
         tensors = _named(self._learner)
         writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
         if self._ranks.world > 1:
             found = async_save(tensors, storage_writer=writer, process_group=self._ranks.files)
             assert isinstance(found, Future)
-            return found
+            return found.result
         copies = {name: _plain(tensor).to("cpu", copy=True) for name, tensor in tensors.items()}
-        return self._pool.submit(_save_alone, copies, writer)
+        return partial_call(_save_alone, copies, writer)
 
-    def finish(self) -> None:
-        """Wait until the checkpoint that is being written is complete, and remove those that need
-        not stay.
+    def _complete(self, write: Callable[[], object], final: Path, state: dict[str, Any]) -> None:
+        """Give the checkpoint its state and its name, and remove those that need not stay.
+
+        The lead's part of torch's writing ends last, after it has heard from all ranks.
         """
-        if self._pending is None:
-            return
-        (future, final, state), self._pending = self._pending, None
         partial = final.with_name(final.name + PARTIAL)
         with disk_errors(partial):
-            if (error := future.exception()) is not None:
+            try:
+                write()
+            except CheckpointException as error:
                 raise _cause(error) from error
-            self._ranks.wait()
+            except SafetensorError as error:  # wraps the operating system's own error
+                raise OSError(errno.ENOSPC, str(error)) from error
             if self._ranks.lead:
                 write_json(partial / STATE, state)
                 remove(final)
@@ -117,9 +124,16 @@ class Checkpoints:
                 for old in passing[: -self._keep.last]:
                     remove(old)
 
-    def poll(self) -> bool:
-        """Whether a checkpoint has been written and waits for `finish`."""
-        return self._pending is not None and self._pending[0].done()
+    def finish(self) -> None:
+        """Wait until the checkpoint that is being written is complete.
+
+        Raises:
+            RunFailed: it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+        self._ranks.wait()
 
     def load(self, back: int = 0) -> dict[str, Any] | None:
         """Put the learner back where the newest checkpoint is, or the one `back` before it.
@@ -140,8 +154,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Finish, and stop the thread."""
-        self.finish()
-        self._pool.shutdown()
+        try:
+            self.finish()
+        finally:
+            self._pool.shutdown()
 
 
 def read_learner(
@@ -219,13 +235,10 @@ def _save_alone(tensors: dict[str, Tensor], writer: HuggingFaceStorageWriter) ->
         save_distributed(tensors, storage_writer=writer, no_dist=True)
 
 
-def _cause(error: BaseException) -> BaseException:
+def _cause(error: CheckpointException) -> BaseException:
     """The operating system's own error behind torch's, when there is one."""
-    text = str(error)
-    for inner in getattr(error, "failures", {}).values():
-        inner = inner[0] if isinstance(inner, tuple) else inner
-        if isinstance(inner, OSError):
-            return inner
-    if "No space left" in text or "os error 28" in text:
-        return OSError(28, text.splitlines()[0])
-    return RunFailed(f"the checkpoint could not be written: {text}")
+    causes = [failure[0] for failure in error.failures.values()]
+    if any("os error 28" in str(cause) or "File too large" in str(cause) for cause in causes):
+        return OSError(errno.ENOSPC, "no space left")
+    found = next((cause for cause in causes if isinstance(cause, OSError)), None)
+    return found or RunFailed(f"the checkpoint could not be written: {causes[0]}")

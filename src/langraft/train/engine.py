@@ -56,7 +56,9 @@ def run_loop(
     run = _Run(loop, work, learner, folder, log, evaluate, ranks, carried or Alone())
     with Watch(ranks, folder, loop.hang_seconds) as watch, Stop() as stop:
         try:
-            return run.go(watch, stop)
+            found = run.go(watch, stop)
+            run.checkpoints.close()
+            return found
         except RuntimeError as error:
             if not lost_peer(error, ranks):
                 raise
@@ -66,6 +68,9 @@ def run_loop(
                 f"{watch.behind()}. Start the same command again: it goes on from the last "
                 "checkpoint"
             ) from error
+        finally:
+            if ranks.world == 1:  # with others a write may wait for one that is no longer there
+                run.checkpoints.close()
 
 
 @dataclasses.dataclass
@@ -89,7 +94,6 @@ class _Seen:
     grad_norm: float
     save: bool
     stop: bool
-    written: bool
     parts: Mapping[str, float]
 
 
@@ -140,7 +144,6 @@ class _Run:
                 progress.update(
                     task, completed=self.at.step, total=self.loop.steps, note=self._note()
                 )
-        self.checkpoints.close()
         return self._results()
 
     def _step(self, stop: Stop, begun: float) -> _Seen | None:
@@ -185,7 +188,7 @@ class _Run:
             total = total + loss.detach().double()
         norm = self.learner.norm()
         overdue = time.monotonic() - self.saved > self.loop.checkpoint_seconds
-        flags = [float(ranks.lead and overdue), float(stop.asked), float(self.checkpoints.poll())]
+        flags = [float(ranks.lead and overdue), float(stop.asked)]
         numbers = torch.cat(
             [
                 torch.as_tensor(total, dtype=torch.float64).reshape(1).to(norm.device),
@@ -194,12 +197,10 @@ class _Run:
                 *([this.parts.reshape(-1).to(norm.device)] if this.parts is not None else []),
             ]
         )
-        loss_value, grad_norm, save, stopping, written, *parts = ranks.total(numbers)
+        loss_value, grad_norm, save, stopping, *parts = ranks.total(numbers)
         sums, counts = parts[: len(parts) // 2], parts[len(parts) // 2 :]
         by = {n: s / c for n, s, c in zip(this.part_names, sums, counts, strict=True) if c}
-        return _Seen(
-            loss_value, norm, grad_norm, save > 0, stopping > 0, written == ranks.world, by
-        )
+        return _Seen(loss_value, norm, grad_norm, save > 0, stopping > 0, by)
 
     def _record(self, this: StepWork, seen: _Seen, share: float, reason: str) -> None:
         """One line of the metrics, and the event of a step that was not taken."""
@@ -232,8 +233,6 @@ class _Run:
     def _after(self, seen: _Seen, stop: Stop) -> None:
         """Evaluate, replan and save where it is time."""
         at, boundary = self.at, self.at.step in self.loop.boundaries
-        if seen.written:
-            self.checkpoints.finish()
         if at.step in self.loop.evaluate_at:
             self.evaluate(at.step, at.tokens)
         if boundary or at.step == self.loop.steps:
