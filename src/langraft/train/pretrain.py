@@ -225,6 +225,8 @@ def set_up(
     chosen = select(model, stage.train, layers=stage.layers, embeddings=stage.lora.embeddings)
     shape = shape_of(model, set(chosen))
     if hardware.frozen == "bf16":
+        if not device.bf16:
+            raise BadInput("hardware.frozen: bf16 needs hardware.precision bf16 as well")
         for name, parameter in model.named_parameters():
             if name not in chosen:
                 parameter.data = parameter.data.to(torch.bfloat16)
