@@ -160,7 +160,7 @@ class _Run:
             self._fail(seen, "lower lr, or look at the data of this step")
         if verdict == "return":
             self.learner.drop()
-            self._go_back(reason)
+            self._go_back(reason, math.isfinite(seen.loss + seen.grad_norm))
             return None
         if verdict == "take":
             self.learner.update(share, loop.clip, seen.norm)
@@ -255,7 +255,7 @@ class _Run:
             device = next(iter(self.learner.parameters.values())).device
             bad = torch.tensor([float(not self.learner.finite())], device=device).double()
             if self.ranks.total(bad)[0]:
-                self._go_back("a weight is not finite")
+                self._go_back("a weight is not finite", finite=False)
                 return
         state = {
             **dataclasses.asdict(self.at),
@@ -278,15 +278,19 @@ class _Run:
             self.guard.load(state["guard"], keep_returns=back > 0 or self.returned > 0)
         return True
 
-    def _go_back(self, reason: str) -> None:
-        """Return to the last good checkpoint and go on behind the data that was stumbled over."""
+    def _go_back(self, reason: str, finite: bool) -> None:
+        """Return to the last good checkpoint and go on behind the data that was stumbled over.
+
+        Where numbers are still not `finite` after a return, the checkpoint before it is taken.
+        """
         guard, was = self.guard, self.at
         assert guard is not None
         self.checkpoints.finish()
         if guard.returns < 1:
             self._fail_with(f"{reason}, again and again behind the same checkpoint")
         guard.returns -= 1
-        back, self.returned = self.returned, self.returned + 1
+        back = 0 if finite else self.returned
+        self.returned += 1
         if not (self._restore(back) or self._restore(back - 1 if back else 0)):
             self._fail_with(f"{reason}, and there is no checkpoint to return to yet")
         here = self.at
