@@ -32,6 +32,7 @@ for verbs, name in (
     (checkpoint.app, "checkpoint"),
     (evals.app, "eval"),
     (serve.app, None),
+    (run.checkpoints, "checkpoint"),
 ):
     app.add_typer(verbs, name=name)
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langraft.checkpoint.folder import load_model, load_tokenizer
-from langraft.core.errors import RunFailed
-from langraft.core.manifest import read_manifest
-from langraft.core.messages import track, warn
+from langraft.core.messages import track
 from langraft.data.shards import Frame
 from langraft.evals.bits import bits_per_byte, excerpts
 from langraft.pipeline.run import Run
@@ -58,27 +56,6 @@ def bits_of(
         )
         found[source] = round(score.per_byte, 5)
     return found
-
-
-def watch_forgetting(this: Run, bits: Mapping[str, float]) -> None:
-    """Compare the old languages with the untouched base, and warn or stop as the recipe says.
-
-    Raises:
-        RunFailed: a rise above `forgetting.max_rise` and `on_breach: stop`.
-    """
-    graft = read_manifest(this.out / "graft")
-    if graft is None:
-        return
-    limit = this.recipe.forgetting.max_rise
-    for source, code in this.languages.items():
-        rise = bits[source] / graft["results"]["bits"]["base"][source] - 1
-        if code != this.language and rise > limit:
-            message = f"forgetting: {source} is {rise:+.1%} above the base (limit {limit:+.1%})"
-            if this.recipe.forgetting.on_breach == "stop":
-                raise RunFailed(
-                    message + "; raise the share of the old language in `mix`, or lower `lr`"
-                )
-            warn(message)
 
 
 def samples(base: Path, adapted: Path, prompts: Sequence[str]) -> list[dict[str, str]]:

@@ -20,12 +20,13 @@ from langraft.recipe.evals import Eval
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
-from langraft.recipe.pretrain import Forgetting, Pretrain
+from langraft.recipe.pretrain import PRESETS, Forgetting, Guard, Lora, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
+    "PRESETS",
     "Boilerplate",
     "Buckets",
     "Clean",
@@ -36,10 +37,12 @@ __all__ = [
     "Eval",
     "Forgetting",
     "Graft",
+    "Guard",
     "Hardware",
     "Holdout",
     "Language",
     "LanguageCheck",
+    "Lora",
     "MinHash",
     "Pretrain",
     "Quality",

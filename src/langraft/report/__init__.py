@@ -54,7 +54,7 @@ def _render(run: Run) -> str:
         unfinished=account.unfinished(run),
         targets=scores.targets(run),
         cards=scores.cards(run),
-        curves=curves.curves(run),
+        curves=[*curves.curves(run), *curves.pareto(run)],
         losses=curves.losses(run),
         columns=columns,
         rows=rows,
