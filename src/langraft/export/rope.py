@@ -89,9 +89,7 @@ def llama3_factors(rope: dict[str, Any], size: int) -> np.ndarray | None:
     """By what each frequency is divided, float32 of shape (size / 2,); None for other kinds."""
     if rope["rope_type"] != "llama3":
         return None
-    factor, low, high = (
-        float(rope[k]) for k in ("factor", "low_freq_factor", "high_freq_factor")
-    )
+    factor, low, high = (float(rope[k]) for k in ("factor", "low_freq_factor", "high_freq_factor"))
     length = float(rope["original_max_position_embeddings"])
     base = float(rope["rope_theta"])
     waves = 2 * np.pi * base ** (np.arange(0, size, 2, dtype=np.float64) / size)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from gguf import TokenType
 from gguf import GGUFWriter as Writer
+from gguf import TokenType
 
 from langraft.checkpoint.folder import load_tokenizer
 from langraft.core.errors import BadInput
@@ -102,9 +102,7 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
         types[index] = _type_of(piece, byte_level)
     for token in encoder.definition["added_tokens"]:
         pieces[token["id"]] = token["content"]
-        types[token["id"]] = int(
-            TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-        )
+        types[token["id"]] = int(TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED)
     for index, text in _beside(folder).items():
         if index < rows and types[index] == TokenType.UNUSED:
             pieces[index], types[index] = text, int(TokenType.CONTROL)
@@ -122,9 +120,7 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
             encoder.model.normalizer_spec.remove_extra_whitespaces
         )
     settings["add_space_prefix"] = _adds_space(encoder)
-    return Vocabulary(
-        "llama", "default", pieces, types, scores, None, settings, fast.chat_template
-    )
+    return Vocabulary("llama", "default", pieces, types, scores, None, settings, fast.chat_template)
 
 
 def _type_of(piece: str, byte_level: bool) -> int:

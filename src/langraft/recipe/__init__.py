@@ -4,6 +4,7 @@ error that names its line and the nearest known key.
 
 from langraft.recipe.corpus import Clean, Corpus, Dedup, Holdout, Source
 from langraft.recipe.evals import Eval
+from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
@@ -18,6 +19,7 @@ __all__ = [
     "Dedup",
     "Distil",
     "Eval",
+    "Export",
     "Forgetting",
     "Graft",
     "Hardware",
