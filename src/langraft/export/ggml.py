@@ -13,8 +13,8 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from langraft.core.errors import BadInput
 
 PLAIN = {
-    GGMLQuantizationType.F32: np.dtype(np.float32),
-    GGMLQuantizationType.F16: np.dtype(np.float16),
+    GGMLQuantizationType.F32: "float32",
+    GGMLQuantizationType.F16: "float16",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -91,14 +92,13 @@ def _silent(level: int, text: bytes, user: object) -> None:
     """Swallow the library's remarks: it reports every tensor it loads."""
 
 
+@functools.cache
 def _interface() -> ctypes.CDLL:
     lib = library()
-    if not hasattr(lib, "_langraft_ready"):
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(lib, name)
-            function.restype, function.argtypes = result, arguments
-        lib.llama_backend_init()
-        lib._langraft_ready = True
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    lib.llama_backend_init()
     return lib
 
 

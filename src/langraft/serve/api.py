@@ -9,11 +9,11 @@ import dataclasses
 import json
 import struct
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
@@ -49,7 +49,7 @@ class Service:
                 "model_not_found",
             )
 
-    async def generate(self, wanted: Generation) -> AsyncIterator[Piece | End]:
+    async def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
         """One generation in a slot, within its time."""
         async with (
             asyncio.timeout(self.limits.request_seconds),
@@ -79,18 +79,24 @@ class Service:
         return room if tokens is None else tokens
 
 
-def build_api(engine: Engine, limits: Limits | None = None) -> FastAPI:
-    """The application; the engine is started and stopped with it."""
+def build_api(
+    engine: Engine, limits: Limits | None = None, others: Sequence[Engine] = ()
+) -> FastAPI:
+    """The application; its engines are started and stopped with it.
+
+    Args:
+        others: further engines, served below /other1, /other2 and so on.
+    """
     limits = limits or Limits()
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            for one in (engine, *others):
+                await one.start()
+                stack.push_async_callback(one.stop)
             yield
-        finally:
-            await engine.stop()
 
     app = FastAPI(
         title="langraft",
@@ -99,11 +105,11 @@ def build_api(engine: Engine, limits: Limits | None = None) -> FastAPI:
         docs_url=None,  # their pages would load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.service = Service(
-        engine, limits, metrics, Admission(engine.slots, limits.queue, metrics)
-    )
     _add_errors(app)
-    _add_routes(app)
+    for number, one in enumerate((engine, *others)):
+        admission = Admission(one.slots, limits.queue, metrics)
+        prefix = f"/other{number}" if number else ""
+        app.include_router(_routes(Service(one, limits, metrics, admission)), prefix=prefix)
     app.add_middleware(Gate, limits=limits, metrics=metrics)
     if limits.origins:
         app.add_middleware(
@@ -141,8 +147,8 @@ def _error(error: EngineError) -> Response:
     return JSONResponse(body, error.status, headers=headers)
 
 
-def _add_routes(app: FastAPI) -> None:
-    service: Service = app.state.service
+def _routes(service: Service) -> APIRouter:
+    app = APIRouter()
     problems: dict[int | str, dict[str, Any]] = {
         status: {"description": text, "content": {"application/json": {}}}
         for status, text in ERRORS.items()
@@ -189,6 +195,8 @@ def _add_routes(app: FastAPI) -> None:
         service.check_model(body.model)
         return await _embeddings(service, body)
 
+    return app
+
 
 ERRORS = {
     400: "the request cannot be honoured",
@@ -222,10 +230,9 @@ async def _text(service: Service, prompt: str | Sequence[int]) -> str:
 async def _generation(
     service: Service, body: Sampled, prompt: str | list[int], tokens: int | None
 ) -> Generation:
-    chat = isinstance(body, Chat)
-    top = (body.top_logprobs or 0) if chat and body.logprobs else None
-    if isinstance(body, Completion):
-        top = body.logprobs
+    top = body.logprobs if isinstance(body, Completion) else None
+    if isinstance(body, Chat) and body.logprobs:
+        top = body.top_logprobs or 0
     return Generation(
         prompt,
         await service.fitting(prompt, tokens),
@@ -328,7 +335,7 @@ def _counted(ends: Sequence[End], copies: int) -> list[End]:
 
 async def _events(
     service: Service, shape: Shape, wanted: Sequence[Generation], echo: Sequence[str], usage: int
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """Every choice's chunks as they come; `usage` choices share a prompt, 0 for no counts."""
     ends: dict[int, End] = {}
     async with contextlib.aclosing(_merged(service, wanted)) as merged:
@@ -356,7 +363,7 @@ async def _events(
 
 async def _merged(
     service: Service, wanted: Sequence[Generation]
-) -> AsyncIterator[tuple[int, Piece | End]]:
+) -> AsyncGenerator[tuple[int, Piece | End], None]:
     """The pieces of all choices in the order of their coming."""
     if len(wanted) == 1:
         async with contextlib.aclosing(service.generate(wanted[0])) as pieces:
@@ -386,7 +393,7 @@ async def _merged(
 
 
 async def _sse(
-    service: Service, first: dict[str, Any], events: AsyncIterator[dict[str, Any]]
+    service: Service, first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]
 ) -> AsyncIterator[bytes]:
     """Server-sent events; an error after the start is an event of its own, then the end."""
     finished = False
@@ -404,7 +411,7 @@ async def _sse(
         yield _event(error_body("the answer took too long", 504, "timeout"))
     finally:
         service.metrics.cancelled += not finished
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
 
 
 def _event(value: Any) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from langraft.core.errors import LangraftError
@@ -97,7 +97,7 @@ class Engine(Protocol):
     async def spell(self, ids: Sequence[int]) -> str:
         """The text of ids."""
 
-    def generate(self, wanted: Generation) -> AsyncIterator[Piece | End]:
+    def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
         """Continue a prompt; closing the iterator frees the slot."""
 
     async def embed(self, text: str | Sequence[int]) -> tuple[list[float], int]:

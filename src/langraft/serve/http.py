@@ -76,11 +76,8 @@ def configured(app: FastAPI) -> uvicorn.Server:
     )
 
 
-def serve(engine: Engine, host: str, port: int, limits: Limits, pages: Any = None) -> None:
+def serve(engine: Engine, host: str, port: int, limits: Limits) -> None:
     """Serve until Ctrl-C or SIGTERM; running streams are finished first.
-
-    Args:
-        pages: takes the application and adds routes of its own, as the demo does.
 
     Raises:
         BadInput: nothing can be bound there.
@@ -88,10 +85,16 @@ def serve(engine: Engine, host: str, port: int, limits: Limits, pages: Any = Non
     """
     if host not in LOOPBACK and not limits.keys:
         warn(f"--host {host}: everyone who reaches this machine may use the model; give --api-key")
-    app = build_api(engine, limits)
-    if pages is not None:
-        pages(app)
+    run(build_api(engine, limits), engine.name, host, port)
+
+
+def run(app: FastAPI, name: str, host: str, port: int) -> None:
+    """Run an application until Ctrl-C or SIGTERM.
+
+    Raises:
+        BadInput: nothing can be bound there.
+    """
     with bind(host, port) as listener:
         place = f"http://{host}:{listener.getsockname()[1]}"
-        say(f"loading {escape(engine.name)}; then: {place}  (API: {place}/v1)")
+        say(f"loading {escape(name)}; then: {place}  (API: {place}/v1)")
         configured(app).run(sockets=[listener])

@@ -7,7 +7,7 @@ import contextlib
 import json
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -157,7 +157,7 @@ class LlamaEngine:
         found = await self._server.call("POST", "/detokenize", {"tokens": list(ids)})
         return str(found["content"])
 
-    async def generate(self, wanted: Generation) -> AsyncIterator[Piece | End]:
+    async def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
         """Continue a prompt; the connection is closed, and the slot freed, with the iterator."""
         async with contextlib.aclosing(self._server.events("/completion", _body(wanted))) as events:
             ended = False

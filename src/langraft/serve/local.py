@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class TransformersEngine:
             raise EngineError(f"prompt: ids must be below {rows}", 400, "invalid_value")
         return list(prompt)
 
-    async def generate(self, wanted: Generation) -> AsyncIterator[Piece | End]:
+    async def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
         """Continue a prompt; closing the iterator stops the work before its next token."""
         if wanted.schema is not None:
             raise EngineError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from langraft.serve.engine import EngineError
@@ -35,7 +35,7 @@ class Upstream:
             raise _refusal(status, content)
         return json.loads(content)
 
-    async def events(self, path: str, body: Any) -> AsyncIterator[Mapping[str, Any]]:
+    async def events(self, path: str, body: Any) -> AsyncGenerator[Mapping[str, Any], None]:
         """The `data:` objects of an event stream.
 
         Raises:
