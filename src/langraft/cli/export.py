@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from langraft.cli.options import Json, answer, texts_of
+from langraft.cli.options import Json, Out, Texts, answer, texts_of
 from langraft.core.messages import say
 
 app = typer.Typer(help="Files for other programs.", no_args_is_help=True)
@@ -75,3 +75,54 @@ def export_check_command(
     folder = resolve_base(model, Path())
     found = check_export(folder, file, type_of_file(file), texts_of(text or []))
     answer(dataclasses.asdict(found), json_)
+
+
+@app.command("quantize")
+def export_quantize_command(
+    model: Model,
+    text: Texts,
+    out: Out,
+    scheme: Annotated[str, typer.Option(help="int8 (torchao) or w4a16 (commands for vLLM)")] = (
+        "int8"
+    ),
+    json_: Json = False,
+) -> None:
+    """Write a model in 8 bits for transformers, loaded again and scored; or prepare 4 for vLLM.
+
+    Example: `langraft export quantize runs/quickstart-zh/pretrain-adapt --scheme int8 --text
+    zh.jsonl.zst --out int8`
+    """
+    from langraft.checkpoint.bases import resolve_base
+    from langraft.export.quantize import quantize
+
+    answer(quantize(resolve_base(model, Path()), scheme, texts_of(text), out), json_)
+
+
+@app.command("table")
+def export_table_command(
+    model: Model,
+    text: Texts,
+    out: Out,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="types to measure; default: all plain ones")
+    ] = None,
+    max_bytes: Annotated[int, typer.Option(help="score at most so many UTF-8 bytes")] = 20_000,
+    json_: Json = False,
+) -> None:
+    """Size, perplexity, bits per byte and speed of every GGUF type; Markdown, JSON and a plot.
+
+    Example: `langraft export table runs/quickstart-zh/pretrain-adapt --text zh.jsonl.zst --out
+    table`
+    """
+    from langraft.checkpoint.bases import resolve_base
+    from langraft.export.tabulate import DEFAULT_TYPES, quantisation_table
+
+    found = quantisation_table(
+        resolve_base(model, Path()),
+        texts_of(text),
+        out,
+        type_ or DEFAULT_TYPES,
+        max_bytes=max_bytes,
+    )
+    say((out / "table.md").read_text())
+    answer(found, json_)

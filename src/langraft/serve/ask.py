@@ -19,11 +19,12 @@ Prompt = Callable[[str], Awaitable[str]]
 # One set of prompts a script: a model adapted to Chinese answers in it when it is asked in it.
 PROMPTS = {
     "zh": {
-        "stuff": "已知信息：\n{passages}\n\n请只根据以上信息，简洁地用中文回答问题，并注明所依据的编号，"
-        "如[1]。信息不足时请说“资料中没有答案”。\n问题：{question}",
+        "stuff": "已知信息：\n{passages}\n\n请只根据以上信息，简洁地用中文回答问题，"
+        "并注明所依据的编号，如[1]。信息不足时请说“资料中没有答案”。\n问题：{question}",
         "refine": "问题：{question}\n现有答案：{answer}\n\n补充信息：\n{passages}\n\n"
         "如果补充信息有用，请用它改进答案，否则原样重复现有答案。只写答案。",
-        "map": "已知信息：\n{passages}\n\n请摘出其中与下列问题有关的内容；没有就写“无”。\n问题：{question}",
+        "map": "已知信息：\n{passages}\n\n请摘出其中与下列问题有关的内容；"
+        "没有就写“无”。\n问题：{question}",
         "summary": "请用中文简要概括下面的内容：\n{passages}",
     },
     "en": {
