@@ -1,4 +1,4 @@
-"""8 and 4 bits for transformers and vLLM: saved, loaded again, and scored before it is called done."""
+"""8 and 4 bits for transformers and vLLM: saved, loaded again, scored, and only then done."""
 
 from __future__ import annotations
 
@@ -21,19 +21,15 @@ from langraft.tokenizer.encoder import load_encoder
 
 SCORED_BYTES, WINDOW = 20_000, 512
 RELOADED, WORSE = 0.001, 0.05  # relative: after loading again; against the unquantised model
-VLLM_SCRIPT = '''"""Quantise to W4A16 (compressed-tensors) with GPTQ; runs in the environment beside it."""
+VLLM_SCRIPT = '''"""Quantise the weights to 4 bits (compressed-tensors, for vLLM)."""
 
-from datasets import load_dataset
 from llmcompressor import oneshot
-from llmcompressor.modifiers.quantization import GPTQModifier
+from llmcompressor.modifiers.quantization import QuantizationModifier
 
 oneshot(
     model={model!r},
-    dataset=load_dataset("text", data_files={texts!r}, split="train[:512]"),
-    recipe=GPTQModifier(targets="Linear", scheme="W4A16", ignore=["lm_head"]),
+    recipe=QuantizationModifier(targets="Linear", scheme="W4A16", ignore=["lm_head"]),
     output_dir={out!r},
-    max_seq_length=512,
-    num_calibration_samples=512,
 )
 '''
 
@@ -44,7 +40,7 @@ def quantize(model: Path, scheme: str, texts: Sequence[str], out: Path) -> dict[
     Args:
         scheme: "int8" (torchao, weights only, done here) or "w4a16" (llm-compressor, whose
             environment cannot be ours: a script and the commands are written).
-        texts: real text that the result is scored on, or calibrated with.
+        texts: real text that the result is scored on.
 
     Returns:
         int8: scheme, megabytes and bits per byte before, after, and after loading again.
@@ -123,15 +119,13 @@ def _megabytes(folder: Path) -> float:
 
 def _w4a16(model: Path, texts: Sequence[str], out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    target, lines = out / "model", out / "calibration.txt"
-    kept = [line for text in texts for line in text.splitlines() if line.strip()]
-    write_atomic(lines, "\n".join(kept) + "\n")
-    names = {"model": str(model.resolve()), "texts": str(lines.resolve()), "out": str(target)}
-    write_atomic(out / "quantize_w4a16.py", VLLM_SCRIPT.format(**names))
+    target = (out / "model").resolve()
+    script = VLLM_SCRIPT.format(model=str(model.resolve()), out=str(target))
+    write_atomic(out / "quantize_w4a16.py", script)
     place = shlex.quote(str(out))
     commands = [
         f"python3 -m venv {place}/compress",
-        f"{place}/compress/bin/pip install llmcompressor==0.14.0.1 datasets",
+        f"{place}/compress/bin/pip install llmcompressor==0.14.0.1",
         f"{place}/compress/bin/python {place}/quantize_w4a16.py",
         f"python3 -m venv {place}/vllm",
         f"{place}/vllm/bin/pip install vllm==0.33.0",
