@@ -110,6 +110,8 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
     if byte_level:
         merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in _merges(encoder)]
         pre = pre_tokenizer_name(encoder)
+        if not merges:
+            raise BadInput(f"{encoder.path}: has no merges, and llama.cpp loads no such vocabulary")
         return Vocabulary("gpt2", pre, pieces, types, None, merges, settings, fast.chat_template)
     scores = _scores(encoder, rows)
     if encoder.model is not None:
