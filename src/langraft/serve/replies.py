@@ -137,6 +137,11 @@ def legacy_logprobs(tokens: Sequence[TokenProbability], offset: int) -> dict[str
     return {
         "tokens": [token.text for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [{text: logprob for text, _, logprob in token.top} for token in tokens],
+        "top_logprobs": [_by_text(token) for token in tokens],
         "text_offset": offsets,
     }
+
+
+def _by_text(token: TokenProbability) -> dict[str, float]:
+    """Parts of a character all read U+FFFD; the likeliest of them gives the number."""
+    return {text: logprob for text, _, logprob in sorted(token.top, key=lambda one: one[2])}

@@ -49,17 +49,25 @@ ROPES: dict[str, dict[str, Any]] = {
     "ntk": {"rope_type": "default", "rope_theta": 77_000.0},
     "linear": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0},
     "llama3": {
-        **{"rope_type": "llama3", "factor": 8.0, "rope_theta": 10_000.0},
-        **{"low_freq_factor": 1.0, "high_freq_factor": 4.0},
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "rope_theta": 10_000.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
         "original_max_position_embeddings": 64,
     },
     "yarn": {
-        **{"rope_type": "yarn", "factor": 8.0, "rope_theta": 10_000.0},
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "rope_theta": 10_000.0,
         "original_max_position_embeddings": 64,
     },
     "yarn, own attention factor": {
-        **{"rope_type": "yarn", "factor": 8.0, "rope_theta": 10_000.0},
-        **{"original_max_position_embeddings": 64, "attention_factor": 0.7},
+        "rope_type": "yarn",
+        "factor": 8.0,
+        "rope_theta": 10_000.0,
+        "original_max_position_embeddings": 64,
+        "attention_factor": 0.7,
     },
 }
 

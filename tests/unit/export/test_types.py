@@ -43,8 +43,16 @@ def test_vectors_stay_exact_and_unknown_types_are_named() -> None:
 
 
 ERRORS = {
-    **{Kind.Q4_0: 0.14, Kind.Q4_1: 0.09, Kind.Q5_0: 0.07, Kind.Q5_1: 0.05, Kind.Q8_0: 0.009},
-    **{Kind.Q4_K: 0.12, Kind.Q5_K: 0.06, Kind.Q6_K: 0.04, Kind.F16: 5e-4, Kind.BF16: 4e-3},
+    Kind.Q4_0: 0.14,
+    Kind.Q4_1: 0.09,
+    Kind.Q5_0: 0.07,
+    Kind.Q5_1: 0.05,
+    Kind.Q8_0: 0.009,
+    Kind.Q4_K: 0.12,
+    Kind.Q5_K: 0.06,
+    Kind.Q6_K: 0.04,
+    Kind.F16: 5e-4,
+    Kind.BF16: 4e-3,
 }
 
 
