@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from langraft.cli import checkpoint, corpus, evals, graft, run, serve, tokenizer
+from langraft.cli import checkpoint, corpus, evals, export, graft, run, serve, tokenizer
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -31,6 +31,7 @@ for verbs, name in (
     (graft.app, None),
     (checkpoint.app, "checkpoint"),
     (evals.app, "eval"),
+    (export.app, "export"),
     (serve.app, None),
     (run.checkpoints, "checkpoint"),
 ):

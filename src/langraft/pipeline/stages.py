@@ -12,6 +12,7 @@ from langraft.core.io import remove, write_atomic
 from langraft.core.manifest import LOCK, Stage, run_lock, run_stage
 from langraft.pipeline.corpus import corpus_stage
 from langraft.pipeline.evaluate import eval_stage
+from langraft.pipeline.export import export_stage
 from langraft.pipeline.graft import graft_stage
 from langraft.pipeline.pretrain import pretrain_stage
 from langraft.pipeline.run import Run
@@ -80,5 +81,6 @@ def stage_of(this: Run, name: str, twin: bool = False) -> Stage:
         "corpus": corpus_stage,
         "tokenizer": tokenizer_stage,
         "graft": graft_stage,
+        "export": export_stage,
     }
     return build[name](this)

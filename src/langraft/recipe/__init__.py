@@ -17,6 +17,7 @@ from langraft.recipe.corpus import (
     Source,
 )
 from langraft.recipe.evals import Eval
+from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
@@ -35,6 +36,7 @@ __all__ = [
     "Dedup",
     "Distil",
     "Eval",
+    "Export",
     "Forgetting",
     "Graft",
     "Guard",

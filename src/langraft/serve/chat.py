@@ -138,7 +138,7 @@ def _generation(
     model: Any, tokenizer: Any, new_tokens: int, temperature: float
 ) -> GenerationConfig:
     """Our own settings only: what a folder's generation config says of sampling is not mixed in."""
-    stops = _stop_tokens(model, tokenizer)
+    stops = stop_tokens(model, tokenizer)
     padding = tokenizer.pad_token_id
     settings: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
@@ -151,7 +151,8 @@ def _generation(
     )
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+def stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The ids that end an answer: the generation config's and the tokenizer's."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return list(dict.fromkeys(i for i in [*ids, tokenizer.eos_token_id] if i is not None))
