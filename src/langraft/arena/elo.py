@@ -44,8 +44,7 @@ def _packed(votes: Ballots) -> npt.NDArray[np.uint32]:
     if len(votes.models) > MOST_MODELS:
         raise ValueError(f"{len(votes.models)} models; at most {MOST_MODELS} can be rated")
     a, b = votes.a.astype(np.uint32), votes.b.astype(np.uint32)
-    packed: npt.NDArray[np.uint32] = a << 17 | b << 2 | votes.outcome.astype(np.uint32)
-    return packed
+    return (a << 17 | b << 2 | votes.outcome).astype(np.uint32)
 
 
 @njit(cache=True, inline="always")

@@ -82,12 +82,13 @@ def arena_app(
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Any) -> Response:
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
+        length = request.headers.get("content-length", "" if request.method == "POST" else "0")
+        if not length.isdigit():
+            return JSONResponse({"detail": "say how long the request is"}, 411, HEADERS)
+        if int(length) > LARGEST_BODY:
             return JSONResponse({"detail": "the request is too large"}, 413, HEADERS)
-        if request.method == "POST" and not request.headers.get("content-type", "").startswith(
-            "application/json"
-        ):
+        kind = request.headers.get("content-type", "")
+        if request.method == "POST" and not kind.startswith("application/json"):
             return JSONResponse({"detail": "send application/json"}, 415, HEADERS)
         response: Response = await call_next(request)
         response.headers.update(HEADERS)

@@ -83,13 +83,15 @@ class Store:
             self._db.execute(
                 "insert into battles (id, voter, model_a, model_b, state, category, language, "
                 "question_id, settings, opened) values (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?)",
-                (battle, voter, first, second, category, language, question_id)
-                + (json.dumps(settings), time.time()),
+                (
+                    *(battle, voter, first, second, category, language, question_id),
+                    *(json.dumps(settings), time.time()),
+                ),
             )
         return battle
 
     def _pair(self, number: int) -> tuple[str, str]:
-        met = {
+        met: dict[tuple[str, str], int] = {
             (row[0], row[1]): row[2]
             for row in self._db.execute(
                 "select model_a, model_b, count(*) from battles where state != 'void' "
@@ -101,7 +103,7 @@ class Store:
         chance.shuffle(pairs)
 
         def meetings(pair: tuple[str, str]) -> int:
-            return met.get(pair, 0) + met.get(pair[::-1], 0)
+            return int(met.get(pair, 0) + met.get(pair[::-1], 0))
 
         one, other = min(pairs, key=meetings)
         orders = [(one, other), (other, one)]
@@ -211,15 +213,22 @@ class Store:
                     "insert into battles (id, voter, model_a, model_b, state, winner, category, "
                     "language, question_id, settings, conversation_a, conversation_b, seconds_a, "
                     "seconds_b, opened, voted) values (?,?,?,?,'voted',?,?,?,?,?,?,?,?,?,?,?)",
-                    (secrets.token_urlsafe(16), vote.judge, vote.model_a, vote.model_b)
-                    + (vote.winner, vote.category, vote.language, vote.question_id)
-                    + tuple(
-                        json.dumps(value, ensure_ascii=False)
-                        for value in (vote.settings, vote.conversation_a, vote.conversation_b)
-                    )
-                    + (vote.seconds_a, vote.seconds_b, vote.tstamp, vote.tstamp),
+                    (
+                        *(secrets.token_urlsafe(16), vote.judge, vote.model_a, vote.model_b),
+                        *(vote.winner, vote.category, vote.language, vote.question_id),
+                        *(_json(v) for v in (vote.settings, *_talks(vote))),
+                        *(vote.seconds_a, vote.seconds_b, vote.tstamp, vote.tstamp),
+                    ),
                 )
         return len(new)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _talks(vote: Vote) -> tuple[Any, Any]:
+    return vote.conversation_a, vote.conversation_b
 
 
 def _identity(vote: Vote) -> tuple[Any, ...]:

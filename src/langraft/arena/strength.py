@@ -67,7 +67,8 @@ def strengths(found: Cells, counts: npt.NDArray[np.int64], ties: str) -> Floats:
         _fit(*_tables(found, counts[start : start + chunk]), davidson=ties == "davidson")
         for start in range(0, len(counts), chunk)
     ]
-    return START + SCALE / np.log(10.0) * np.concatenate(parts)
+    ratings: Floats = START + SCALE / np.log(10.0) * np.concatenate(parts)
+    return ratings
 
 
 def _tables(found: Cells, counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -81,7 +82,8 @@ def _tables(found: Cells, counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats
         (1, ties, found.b, found.a),
     ):
         here = found.outcome == outcome
-        np.add.at(table, (slice(None), first[here], second[here]), counts[:, here])
+        # A pair has at most one cell of each outcome on each side, so that nothing is lost here.
+        table[:, first[here], second[here]] += counts[:, here]
     return wins, ties
 
 
@@ -128,7 +130,8 @@ def _fit(wins: Floats, ties: Floats, *, davidson: bool) -> Floats:
             log_v += step[:, -1]
         if longest.max() < TOLERANCE:
             break
-    return r - r.mean(1, keepdims=True)
+    centred: Floats = r - r.mean(1, keepdims=True)
+    return centred
 
 
 def undecided(found: Cells) -> list[int]:

@@ -1,7 +1,7 @@
 "use strict";
 // Every text that a person or a model wrote is set as textContent, never as markup.
 const $ = (id) => document.getElementById(id);
-const state = { battle: null, question: "", over: false };
+const state = { battle: null, question: "", suggested: "", over: false };
 
 async function post(path, body) {
   const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
@@ -72,6 +72,8 @@ async function ask(event) {
   $("votes").hidden = true;
   $("notice").textContent = "";
   try {
+    // An edited suggestion is the voter's own question.
+    if (prompt !== state.suggested) state.question = "";
     state.battle = state.battle || (await post("/api/battles", { question: state.question })).battle;
     await post(`/api/battles/${state.battle}/turns`, { prompt });
     const pair = element("div", "pair");
@@ -116,7 +118,7 @@ function over(text) {
 }
 
 function fresh() {
-  Object.assign(state, { battle: null, question: "", over: false });
+  Object.assign(state, { battle: null, question: "", suggested: "", over: false });
   $("talk").replaceChildren();
   $("notice").textContent = "";
   $("fresh").hidden = true;
@@ -128,6 +130,7 @@ async function suggest() {
   if (state.over || !state.battle) {
     fresh();
     state.question = question.id;
+    state.suggested = question.turns[0];
   }
   $("prompt").value = question.turns[0];
   $("prompt").focus();
