@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from langraft.cli import corpus, evals, graft, run, serve, tokenizer
+from langraft.cli import arena, corpus, evals, graft, run, serve, tokenizer
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -31,6 +31,7 @@ for verbs, name in (
     (graft.app, None),
     (evals.app, "eval"),
     (serve.app, None),
+    (arena.app, "arena"),
 ):
     app.add_typer(verbs, name=name)
 
