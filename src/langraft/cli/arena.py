@@ -146,12 +146,10 @@ def arena_rate(
     keys = ("rank", "rating", "interval", "battles", "won", "tied", "lost")
     cells = [
         (
-            row["model"],
-            row["rank"],
-            f"{row['rating']:.0f}",
-            f"{row['low']:.0f} to {row['high']:.0f}",
+            *(row["model"], row["rank"]),
+            *(f"{row['rating']:.0f}", f"{row['low']:.0f} to {row['high']:.0f}"),
+            *(row["battles"], row["wins"], row["ties"], row["losses"]),
         )
-        + (row["battles"], row["wins"], row["ties"], row["losses"])
         for row in found["leaderboard"]
     ]
     console.print(table(f"{system}, {found['votes']:,} votes", ("model", *keys), cells))

@@ -18,8 +18,8 @@ VERDICTS = {"tie": "Voted equally good.", "tie (bothbad)": "Voted both bad."}
 ABOUT = {
     "elo": "Elo: every battle moves both ratings by at most 4 points, from 1000. The order of the "
     "votes matters, so the rating is the median over {rounds:,} resamples.",
-    "bradley-terry": "Bradley-Terry by maximum likelihood, a tie is half a win for each: 400 points "
-    "are odds of 10 to 1, the mean is 1000. Intervals from {rounds:,} resamples.",
+    "bradley-terry": "Bradley-Terry by maximum likelihood, a tie is half a win for each: 400 "
+    "points are odds of 10 to 1, the mean is 1000. Intervals from {rounds:,} resamples.",
     "davidson": "Davidson's model by maximum likelihood, ties have a probability of their own: 400 "
     "points are odds of 10 to 1 in decided battles, the mean is 1000. Intervals from {rounds:,} "
     "resamples.",
@@ -122,7 +122,8 @@ def _intervals(board: Sequence[Mapping[str, Any]]) -> Markup:
             )
         )
     return Markup(
-        '<svg viewBox="0 0 {} {}" role="img" aria-label="ratings with intervals" class="interval">{}</svg>'
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="ratings with intervals" class="interval">'
+        "{}</svg>"
     ).format(WIDTH, height, Markup("").join(parts))
 
 
@@ -144,8 +145,9 @@ def _length_bias(bias: Mapping[str, Any] | None) -> str:
         return ""
     low, high = 100 * bias["low"], 100 * bias["high"]
     return (
-        f"Length: in {100 * bias['longer_won']:.1f} % of {bias['battles']:,} decided battles the longer "
-        f"answer won (95 % interval {low:.1f} to {high:.1f} %); 50 % would mean that length does not sway."
+        f"Length: the longer answer won {100 * bias['longer_won']:.1f} % of {bias['battles']:,} "
+        f"decided battles (95 % interval {low:.1f} to {high:.1f} %); 50 % would mean that length "
+        "does not sway."
     )
 
 
