@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from langraft.cli import checkpoint, corpus, evals, export, graft, run, serve, tokenizer
+from langraft.cli import arena, checkpoint, corpus, evals, export, graft, run, serve, tokenizer
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -33,7 +33,7 @@ for verbs, name in (
     (evals.app, "eval"),
     (export.app, "export"),
     (serve.app, None),
-    (run.checkpoints, "checkpoint"),
+    (arena.app, "arena"),
 ):
     app.add_typer(verbs, name=name)
 
