@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,16 @@ def read_references(path: Path) -> dict[str, tuple[str, ...]]:
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 raise BadInput(f"{path}:{number}: no reference answer ({error})") from error
     return found
+
+
+def with_references(questions: Sequence[Question], path: Path | None) -> list[Question]:
+    """The questions with the reference answers of `path` where it has them.
+
+    Raises:
+        BadInput: see `read_references`.
+    """
+    given = read_references(path) if path is not None else {}
+    return [dataclasses.replace(q, references=given.get(q.id, q.references)) for q in questions]
 
 
 def _question(line: bytes, number: int, where: str) -> Question:

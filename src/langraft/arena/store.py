@@ -38,6 +38,9 @@ create table if not exists battles (
   voted real
 )
 """
+# Pairs are counted at every battle; with it no transcript is read for that.
+INDEX = "create index if not exists meetings on battles (state, model_a, model_b)"
+MOST_TURNS = 20
 SIDES = ("a", "b")
 
 
@@ -59,9 +62,13 @@ class Store:
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            tables = {row[0] for row in self._db.execute("select name from sqlite_master")}
+            if tables and "battles" not in tables:
+                raise sqlite3.DatabaseError("it holds other tables")
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
             self._db.execute(SCHEMA)
+            self._db.execute(INDEX)
         except sqlite3.DatabaseError as error:
             raise BadInput(f"{path}: not an arena's database ({error})") from error
         self._db.row_factory = sqlite3.Row
@@ -135,6 +142,8 @@ class Store:
                 talk = json.loads(row[f"conversation_{side}"])
                 if talk and talk[-1]["role"] == "user":
                     raise NotAllowed("the last question is not answered yet")
+                if len(talk) >= 2 * MOST_TURNS:
+                    raise NotAllowed(f"a battle has at most {MOST_TURNS} questions; please vote")
                 self._write(row, side, [*talk, {"role": "user", "content": prompt}], 0.0)
 
     def answer(self, battle: str, voter: str, side: str, text: str, seconds: float) -> None:
@@ -167,6 +176,18 @@ class Store:
                 "update battles set state = 'void', reason = ? where id = ? and state = 'open'",
                 (reason, battle),
             )
+
+    def void_unfinished(self) -> int:
+        """Void the battles whose answers a server that is gone left incomplete; returns how many.
+        Those that only wait for a vote stay open.
+        """
+        with self._lock:
+            return self._db.execute(
+                "update battles set state = 'void', "
+                "reason = 'the server stopped before the answers were complete' "
+                "where state = 'open' and 'user' in (json_extract(conversation_a, '$[#-1].role'), "
+                "json_extract(conversation_b, '$[#-1].role'))"
+            ).rowcount
 
     def vote(self, battle: str, voter: str, winner: str) -> tuple[str, str]:
         """Decide a battle once and return the two names.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ class Vote:
 
 
 FIELDS = {field.name for field in dataclasses.fields(Vote)}
+# What each optional field must be, and the words for it.
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "judge": ((str, int), "a text"),
+    "tstamp": ((int, float), "a number of seconds"),
+    "anony": ((bool,), "true or false"),
+    "category": ((str,), "a text"),
+    "language": ((str,), "a text"),
+    "question_id": ((str, int), "a text"),
+    "settings": ((dict,), "an object"),
+    "seconds_a": ((int, float), "a number of seconds"),
+    "seconds_b": ((int, float), "a number of seconds"),
+}
 
 
 def read_votes(path: Path) -> list[Vote]:
@@ -93,8 +106,11 @@ def _lines(path: Path, stream: Iterable[bytes]) -> Iterator[Vote]:
         if not line.strip():
             continue
         try:
-            yield _vote(json.loads(line), f"{path}:{number}")
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            item = json.loads(line)
+            if b"\\ud" in line.lower():
+                json.dumps(item, ensure_ascii=False).encode()  # half a character
+            yield _vote(item, f"{path}:{number}")
+        except (json.JSONDecodeError, UnicodeError) as error:
             raise BadInput(f"{path}:{number}: not JSON ({error})") from error
 
 
@@ -119,10 +135,26 @@ def _vote(item: Any, where: str) -> Vote:
     if item["model_a"] == item["model_b"]:
         raise BadInput(f"{where}: {item['model_a']} against itself is no battle")
     known_fields = {key: item[key] for key in FIELDS & item.keys() if item[key] is not None}
+    _check_kinds(known_fields, where)
     for side in ("conversation_a", "conversation_b"):
         known_fields[side] = _conversation(known_fields.get(side, ()), f"{where}: {side}")
-    known_fields["question_id"] = str(known_fields.get("question_id", ""))
+    for key in ("question_id", "judge"):
+        known_fields[key] = str(known_fields.get(key, ""))
     return Vote(**known_fields)
+
+
+def _check_kinds(fields: dict[str, Any], where: str) -> None:
+    for key, (kinds, words) in KINDS.items():
+        value = fields.get(key)
+        if value is None:
+            continue
+        odd = isinstance(value, bool) and bool not in kinds
+        if (
+            odd
+            or not isinstance(value, kinds)
+            or (isinstance(value, float) and not isfinite(value))
+        ):
+            raise BadInput(f"{where}: {key} must be {words}, found {value!r}")
 
 
 def _conversation(messages: Any, where: str) -> tuple[Message, ...]:

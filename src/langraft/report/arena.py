@@ -57,7 +57,10 @@ def write_arena_page(
         board=board,
         names=names,
         intervals=_intervals(board),
-        cells=_cells(ratings["matrix"]),
+        matrices={
+            "Ties left out": _cells(ratings["matrix"], "without_ties"),
+            "A tie as half a win": _cells(ratings["matrix"], "with_ties"),
+        },
         length_bias=_length_bias(ratings["length_bias"]),
         categories=[_category(n, c, names) for n, c in ratings["categories"].items()],
         fewest=fewest,
@@ -127,7 +130,7 @@ def _intervals(board: Sequence[Mapping[str, Any]]) -> Markup:
     ).format(WIDTH, height, Markup("").join(parts))
 
 
-def _cells(matrix: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+def _cells(matrix: Mapping[str, Any], which: str) -> list[list[dict[str, Any]]]:
     return [
         [
             {
@@ -136,7 +139,7 @@ def _cells(matrix: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
             }
             for share, battles in zip(shares, counts, strict=True)
         ]
-        for shares, counts in zip(matrix["without_ties"], matrix["battles"], strict=True)
+        for shares, counts in zip(matrix[which], matrix["battles"], strict=True)
     ]
 
 
