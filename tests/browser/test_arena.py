@@ -79,7 +79,7 @@ def test_a_whole_battle(visitor: BrowserContext, store: Store) -> None:
         expect(page.locator("#votes")).to_be_visible()
         page.click("text=B is better")
         expect(page.locator("#notice")).to_contain_text("Now you see the names")
-        expect(page.locator("#counts")).to_have_text("1 battles decided so far.")
+        expect(page.locator("#counts")).to_have_text("Decided so far: 1.")
         (vote,) = store.votes()
         assert page.locator("h2").all_inner_texts() == [vote.model_a, vote.model_b] * 2
         assert (vote.winner, vote.turn, vote.question_id) == ("model_b", 2, "")

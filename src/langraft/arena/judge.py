@@ -28,7 +28,6 @@ from langraft.core.messages import track
 ANSWERS, JUDGEMENTS, VOTES = "answers-{}.jsonl", "judgements.jsonl", "votes.jsonl"
 # A reply without a verdict is asked for again so often; a request that failed, `FAILURES` times.
 TRIES, FAILURES = 3, 5
-JUDGE_SETTINGS = Settings(temperature=0.0, top_p=1.0, max_tokens=1024)
 
 Answers = Mapping[str, Sequence[str]]
 
@@ -42,12 +41,14 @@ class Jury:
         form: its instructions.
         workers: requests under way at once.
         pause: seconds before the second try; doubled before each further one.
+        max_tokens: longest reply of the judge.
     """
 
     judge: Player
     form: Template
     workers: int = 4
     pause: float = 1.0
+    max_tokens: int = 1024
 
 
 def answers_of(
@@ -246,7 +247,7 @@ def _ask(
     """
     said, found, usage = "", None, Usage()
     for attempt in range(TRIES):
-        settings = dataclasses.replace(JUDGE_SETTINGS, seed=attempt, temperature=0.3 * attempt)
+        settings = Settings(0.3 * attempt, top_p=1.0, max_tokens=jury.max_tokens, seed=attempt)
         what = f"question {question.id}: the judge {jury.judge.name}"
         said, used = patiently(jury.judge, messages, settings, jury.pause, what)
         usage += used

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import httpx2
+from rich.markup import escape
 
 from langraft.arena.players import Endpoint, Message, Player, Settings, Usage, endpoint
 from langraft.core.errors import BadInput, LangraftError, RunFailed
@@ -59,7 +60,7 @@ class Local:
             self._endpoint = Endpoint(
                 self.name, f"http://127.0.0.1:{port}/v1", self.name, key, self._patience
             )
-            say(f"loading {self.name} ({self._model})")
+            say(f"loading {escape(self.name)} ({escape(self._model)})")
             self._process = self._launched(key, port)
             try:
                 self._wait(self._process, f"http://127.0.0.1:{port}/v1/models", key)

@@ -92,6 +92,7 @@ def arena_judge(
     limit: Annotated[int | None, typer.Option(min=1, help="only the first questions")] = None,
     temperature: Temperature = 0.7,
     max_tokens: MaxTokens = 512,
+    judge_tokens: Annotated[int, typer.Option(min=1, help="the judge's longest reply")] = 1024,
     patience: Patience = 60.0,
     price_in: Annotated[float, typer.Option(help="the judge's price a million tokens read")] = 0.0,
     price_out: Annotated[float, typer.Option(help="and a million written")] = 0.0,
@@ -122,7 +123,7 @@ def arena_judge(
     result: dict[str, Any] = {"questions": len(bank), "template": template}
     with players([judge], judge_key_file, patience) as found:
         (judging,) = found.values()
-        jury = Jury(judging, form, workers)
+        jury = Jury(judging, form, workers, max_tokens=judge_tokens)
         result |= (graded if form.kind == "score" else fought)(jury, bank, answers, out)
     if people is not None and form.kind == "verdict":
         result["agreement"] = agreement(out, people)

@@ -187,7 +187,7 @@ async function suggest() {
 
 async function counts() {
   const found = await call("/api/counts");
-  $("counts").textContent = found.voted ? `${found.voted} battles decided so far.` : "";
+  $("counts").textContent = found.voted ? `Decided so far: ${found.voted}.` : "";
 }
 
 async function categories() {
