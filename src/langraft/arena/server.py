@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import secrets
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from fastapi import Cookie, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from rich.markup import escape
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +25,7 @@ from langraft.arena.limits import Budget
 from langraft.arena.players import Player, Settings
 from langraft.arena.questions import Question
 from langraft.arena.store import NotAllowed, Store
+from langraft.core.messages import warn
 
 HERE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/arena.css": "arena.css", "/arena.js": "arena.js"}
@@ -123,6 +126,7 @@ def arena_app(
     app.add_middleware(Guard)
     app.exception_handler(NotAllowed)(_refuse)
     app.exception_handler(RequestValidationError)(_explain)
+    app.exception_handler(sqlite3.Error)(_unsaved)
     for address, name in FILES.items():
         app.get(address)(_file(name))
     _add_reading(app, arena)
@@ -170,6 +174,11 @@ def _refusal(method: str, headers: Headers) -> tuple[int, str] | None:
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 409)
+
+
+async def _unsaved(_: Request, error: Exception) -> JSONResponse:
+    warn(f"the votes' database: {escape(str(error))}")
+    return JSONResponse({"detail": "This could not be saved; please tell whoever runs this."}, 503)
 
 
 async def _explain(_: Request, error: Any) -> JSONResponse:

@@ -34,6 +34,7 @@ create table if not exists battles (
   conversation_b text not null default '[]',
   seconds_a real not null default 0,
   seconds_b real not null default 0,
+  anony integer not null default 1,
   opened real not null,
   voted real
 )
@@ -233,12 +234,13 @@ class Store:
                 self._db.execute(
                     "insert into battles (id, voter, model_a, model_b, state, winner, category, "
                     "language, question_id, settings, conversation_a, conversation_b, seconds_a, "
-                    "seconds_b, opened, voted) values (?,?,?,?,'voted',?,?,?,?,?,?,?,?,?,?,?)",
+                    "seconds_b, anony, opened, voted) "
+                    "values (?,?,?,?,'voted',?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         *(secrets.token_urlsafe(16), vote.judge, vote.model_a, vote.model_b),
                         *(vote.winner, vote.category, vote.language, vote.question_id),
                         *(_json(v) for v in (vote.settings, *_talks(vote))),
-                        *(vote.seconds_a, vote.seconds_b, vote.tstamp, vote.tstamp),
+                        *(vote.seconds_a, vote.seconds_b, vote.anony, vote.tstamp, vote.tstamp),
                     ),
                 )
         return len(new)
@@ -263,6 +265,7 @@ def _vote(row: sqlite3.Row) -> Vote:
         winner=row["winner"],
         judge=row["voter"],
         tstamp=row["voted"],
+        anony=bool(row["anony"]),
         category=row["category"],
         language=row["language"],
         question_id=row["question_id"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from langraft.cli.options import Json, answer
 from langraft.core.messages import console, say, table, warn
@@ -158,7 +159,7 @@ def graded(jury: Any, bank: Any, answers: Any, out: Path) -> dict[str, Any]:
         for name, found in judge_scores(jury, bank, answers, out).items()
     }
     rows = [
-        (n, "" if s["mean"] is None else f"{s['mean']:.2f}", s["graded"], s["invalid"])
+        (escape(n), "" if s["mean"] is None else f"{s['mean']:.2f}", s["graded"], s["invalid"])
         for n, s in scores.items()
     ]
     console.print(table("grades from 1 to 10", ("model", "mean", "graded", "invalid"), rows))
@@ -195,13 +196,18 @@ def arena_rate(
     keys = ("rank", "rating", "interval", "battles", "won", "tied", "lost")
     cells = [
         (
-            *(row["model"], row["rank"]),
-            *(f"{row['rating']:.0f}", f"{row['low']:.0f} to {row['high']:.0f}"),
+            *(escape(row["model"]), row["rank"]),
+            *(
+                f"{row['rating']:.0f}{' ?' if row['open'] else ''}",
+                f"{row['low']:.0f} to {row['high']:.0f}",
+            ),
             *(row["battles"], row["wins"], row["ties"], row["losses"]),
         )
         for row in found["leaderboard"]
     ]
     console.print(table(f"{system}, {found['votes']:,} votes", ("model", *keys), cells))
+    if any(row["open"] for row in found["leaderboard"]):
+        say("? never won, or never lost, against the others: a bound, not an estimate")
     answer(found, json_)
 
 

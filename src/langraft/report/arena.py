@@ -80,7 +80,10 @@ def _lede(ratings: Mapping[str, Any]) -> str:
     left_out = (
         f", {ratings['left_out']:,} with the names in view left out" if ratings["left_out"] else ""
     )
-    judges = f"{ratings['judges']:,} judge" + ("s" if ratings["judges"] != 1 else "")
+    judges = "one judge"
+    if ratings["judges"] > 1:
+        busiest = f"the busiest cast {ratings['busiest_judge']:.0%}"
+        judges = f"{ratings['judges']:,} judges ({busiest})"
     return (
         f"{ratings['votes']:,} votes by {judges} on {len(ratings['leaderboard'])} models{left_out}."
     )
