@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from arena_players import Script, arena, scripted, stalling
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from langraft.arena.players import Endpoint
 from langraft.arena.rate import FEWEST_VOTES, rate
@@ -79,7 +80,7 @@ def test_a_whole_battle(visitor: BrowserContext, store: Store) -> None:
         expect(page.locator("#votes")).to_be_visible()
         page.click("text=B is better")
         expect(page.locator("#notice")).to_contain_text("Now you see the names")
-        expect(page.locator("#counts")).to_have_text("Decided so far: 1.")
+        expect(page.locator("#counts")).to_have_text("Decided so far: 1")
         (vote,) = store.votes()
         assert page.locator("h2").all_inner_texts() == [vote.model_a, vote.model_b] * 2
         assert (vote.winner, vote.turn, vote.question_id) == ("model_b", 2, "")
@@ -195,6 +196,26 @@ def test_a_model_that_stalls_voids_the_battle_and_the_page_goes_on(
         page.click("#fresh")
         expect(page.locator("#prompt")).to_be_enabled()
     assert store.counts() == {"open": 0, "voted": 0, "void": 1}
+
+
+def test_the_page_speaks_chinese_to_a_chinese_browser(chromium: Browser, store: Store) -> None:
+    with (
+        scripted(saying("甲")) as (x, _),
+        scripted(saying("乙")) as (y, _),
+        arena(store, **players(x, y)) as url,
+    ):
+        page = chromium.new_page(locale="zh-CN")
+        page.goto(url)
+        assert page.locator("h1").inner_text() == "哪个回答更好？"
+        asked(page, "你好")
+        answers(page)
+        assert page.locator("h2").all_inner_texts() == ["模型 A", "模型 B"]
+        page.click("text=都不好")
+        expect(page.locator("#notice")).to_have_text("谢谢！模型名称已揭晓。")
+        texts = page.locator("header, main").all_inner_texts()
+        assert not re.search("[a-z]{3}", "".join(texts).replace("maths", ""))
+        page.close()
+    assert [vote.winner for vote in store.votes()] == ["tie (bothbad)"]
 
 
 def test_the_ratings_page_shows_what_models_wrote_as_text(

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report.charts import number, ticks
+from langraft.report.charts import ticks
 
 WIDTH, LEFT, RIGHT, ROW = 720, 220, 30, 30
 SAMPLES = 6
@@ -82,7 +82,7 @@ def _lede(ratings: Mapping[str, Any]) -> str:
     )
     judges = "one judge"
     if ratings["judges"] > 1:
-        busiest = f"the busiest cast {ratings['busiest_judge']:.0%}"
+        busiest = f"the busiest cast {100 * ratings['busiest_judge']:.0f} %"
         judges = f"{ratings['judges']:,} judges ({busiest})"
     return (
         f"{ratings['votes']:,} votes by {judges} on {len(ratings['leaderboard'])} models{left_out}."
@@ -106,7 +106,7 @@ def _intervals(board: Sequence[Mapping[str, Any]]) -> Markup:
         Markup(
             '<line class="grid" x1="{0}" x2="{0}" y1="8" y2="{1}"/>'
             '<text class="tick" x="{0}" y="{2}" text-anchor="middle">{3}</text>'
-        ).format(x(value), height - 30, height - 12, number(value, across[1] - across[0]))
+        ).format(x(value), height - 30, height - 12, f"{value:.0f}")
         for value in across
     ]
     for index, row in enumerate(board):

@@ -213,6 +213,15 @@ def test_mt_bench_and_alignbench_as_they_are(material: Path, tmp_path: Path) -> 
     assert len(align) == 683 and all(q.references for q in align)
 
 
+def test_belles_evaluation_set(tmp_path: Path) -> None:
+    path = tmp_path / "eval_set.json"
+    row = {"question": "一加一？", "class": "math", "type": "open", "std_answer": "二"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    (question,) = read_questions(path)
+    assert (question.category, question.turns) == ("math", ("一加一？",))
+    assert question.references == ("二",)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

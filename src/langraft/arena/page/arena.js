@@ -3,12 +3,37 @@
 const $ = (id) => document.getElementById(id);
 const FRESH = { battle: null, question: "", turns: [], asked: 0, over: false };
 const state = { ...FRESH };
+const ZH = {
+  "Which answer is better?": "哪个回答更好？",
+  "Two models answer, nameless. Read both, vote, and see who they were.": "两个模型匿名作答。读完请投票，随后揭晓是谁。",
+  "A is better": "A 更好",
+  "Equally good": "一样好",
+  "Both bad": "都不好",
+  "B is better": "B 更好",
+  "Ask both models something": "向两个模型提一个问题",
+  "Any category": "任意类别",
+  "Suggest a question": "推荐一个问题",
+  "New battle": "新的对战",
+  "Ask both": "同时提问",
+  "Model A": "模型 A",
+  "Model B": "模型 B",
+  "Decided so far:": "已有投票：",
+  "Vote, or ask both a further question.": "请投票，或继续追问双方。",
+  "Thank you. Now you see the names.": "谢谢！模型名称已揭晓。",
+  "One side failed, so this battle does not count.": "有一方出错，本局不计。",
+  "This side failed, so the battle does not count.": "这一方出错，本局不计。",
+  "The answer broke off, so the battle does not count.": "回答中断，本局不计。",
+  "The page was left before both answers were there, so this battle does not count.": "回答尚未完成时页面已离开，本局不计。",
+  "too many questions from this address; wait a minute": "该地址提问过于频繁，请稍候一分钟。",
+};
+const chinese = navigator.language.startsWith("zh");
+const local = (text) => (chinese && ZH[text]) || text;
 
 async function call(path, body) {
   const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const response = await fetch(path, body === undefined ? {} : post);
   const answer = await response.json();
-  if (!response.ok) throw new Error(typeof answer.detail === "string" ? answer.detail : "The server refused this.");
+  if (!response.ok) throw new Error(local(answer.detail));
   return answer;
 }
 
@@ -24,7 +49,7 @@ function round(prompt) {
   const boxes = ["a", "b"].map((side) => {
     const box = element("section", "answer");
     box.dataset.side = side;
-    box.append(element("h2", "", "Model " + side.toUpperCase()), element("p", ""));
+    box.append(element("h2", "", local("Model " + side.toUpperCase())), element("p", ""));
     return box;
   });
   pair.append(...boxes);
@@ -46,11 +71,11 @@ async function read(side, box) {
     for (const line of lines) {
       const event = JSON.parse(line);
       if (event.text) box.querySelector("p").append(event.text);
-      if (event.error) throw new Error(event.error);
+      if (event.error) throw new Error(local(event.error));
       done = done || event.done === true;
     }
   }
-  if (!done) throw new Error("The answer broke off, so the battle does not count.");
+  if (!done) throw new Error(local("The answer broke off, so the battle does not count."));
 }
 
 async function side(box) {
@@ -106,7 +131,7 @@ async function ask(event) {
 function open() {
   state.asked += 1;
   $("votes").hidden = false;
-  $("notice").textContent = "Vote, or ask both a further question.";
+  $("notice").textContent = local("Vote, or ask both a further question.");
   if (state.asked < state.turns.length) $("prompt").value = state.turns[state.asked];
 }
 
@@ -136,7 +161,7 @@ function over(text) {
   $("votes").hidden = true;
   $("fresh").hidden = false;
   $("prompt").value = "";
-  $("notice").textContent = text;
+  $("notice").textContent = local(text);
 }
 
 function fresh() {
@@ -187,7 +212,7 @@ async function suggest() {
 
 async function counts() {
   const found = await call("/api/counts");
-  $("counts").textContent = found.voted ? `Decided so far: ${found.voted}.` : "";
+  $("counts").textContent = found.voted ? `${local("Decided so far:")} ${found.voted}` : "";
 }
 
 async function categories() {
@@ -208,6 +233,11 @@ $("prompt").addEventListener("keydown", (event) => {
     $("ask").requestSubmit();
   }
 });
+for (const shown of document.querySelectorAll("h1, header p > span:first-child, button, option")) {
+  shown.textContent = local(shown.textContent);
+}
+$("prompt").placeholder = local($("prompt").placeholder);
+document.documentElement.lang = chinese ? "zh" : "en";
 restore();
 counts();
 categories();
