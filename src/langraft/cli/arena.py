@@ -147,6 +147,11 @@ def fought(jury: Any, bank: Any, answers: Any, out: Path) -> dict[str, Any]:
         f"{count} of {len(battles)} battles decided: {out / 'votes.jsonl'}; "
         f"the two orders disagreed on {swayed}"
     )
+    if 2 * count < len(battles):
+        warn(
+            f"{jury.judge.name} gave no verdict on {len(battles) - count} battles; a model that "
+            "cannot follow the template is no judge (its replies are in judgements.jsonl)"
+        )
     return {"battles": len(battles), "valid": count, "orders_disagree": swayed}
 
 
