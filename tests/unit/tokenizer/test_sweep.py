@@ -58,7 +58,7 @@ def test_recommendations(rows: list[Row], size: int, why: str) -> None:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Four sizes on a base of bare bytes, a budget of a million base tokens."""
+    """Four sizes on a base of bare bytes, a budget of 50 million base tokens."""
     folder = tmp_path_factory.mktemp("bytes")
     write_json(folder / "tokenizer.json", all_bytes_definition())
     return sweep(
@@ -67,7 +67,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
         Held(held_out()[:20], lines("en", 300)),
         rules=Rules(("Han",)),
         shape=Shape(hidden=64, inner=1_000_000, tied=True),
-        budget=1_000_000,
+        budget=50_000_000,
         pad_to=64,
         sizes=(2000, 500, 1000, 4000),
     )
@@ -76,11 +76,11 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 def test_costs_of_every_size(swept: Sweep) -> None:
     base, *rows = swept.rows
     assert [row.size for row in rows] == [500, 1000, 2000, 4000]
-    assert base.flops == 6 * (1_000_000 + 256 * 64) * 1_000_000
-    characters = 1_000_000 / base.new_rate
+    assert base.flops == pytest.approx(6 * (1_000_000 + 256 * 64) * 50_000_000)
+    characters = 50_000_000 / base.new_rate
     for row, before in zip(rows, swept.rows, strict=False):
         assert row.new_rate < before.new_rate
-        assert row.old_rate == base.old_rate
+        assert row.old_rate == pytest.approx(base.old_rate, rel=1e-3)  # English quotes some Han
         padded = -(-(256 + row.size) // 64) * 64
         assert row.parameters == (padded - 256) * 64
         assert row.share == row.parameters / (1_000_000 + 256 * 64)
