@@ -108,6 +108,8 @@ class Pretrain(Section):
         floor: the share of the peak rate that the schedule ends at.
         rewarm: warm up (and run through the schedule) once a stage or once a bucket.
         neftune: noise on the embeddings (arXiv 2310.05914); 0 is none.
+        bpe_dropout: probability of leaving out an added merge at one step while the training text
+            is spelt (arXiv 1910.13267); 0 is none. Old-language text is not touched.
         z_loss, label_smoothing: weights of the squared log-partition and of the uniform target.
         evaluate: how many times bits per byte are measured on the way, the end included.
         keep: checkpoints kept besides those of `keep_every` steps and of bucket boundaries.
@@ -138,6 +140,7 @@ class Pretrain(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip: Rate = 1.0
     neftune: Annotated[float, Field(ge=0)] = 0.0
+    bpe_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     z_loss: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     guard: Guard = Guard()
