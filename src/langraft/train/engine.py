@@ -222,7 +222,7 @@ class _Run:
             numbers["mfu"] = this.flops / this.tokens * speed / self.loop.peak_flops
         if torch.cuda.is_available():
             numbers["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        values: dict[str, Any] = {k: round(v, 5) for k, v in numbers.items()}
+        values: dict[str, Any] = {k: round(v, 7) for k, v in numbers.items()}
         if len(seen.parts) > 1:
             values["loss_by"] = {name: round(v, 5) for name, v in seen.parts.items()}
         if reason:

@@ -138,7 +138,7 @@ def _teach(
 
 
 @pytest.mark.parametrize(
-    ("action", "act_at", "chinese"), [("raise-replay", 0.12, 2.0), ("lower-rate", 0.3, 5.0)]
+    ("action", "act_at", "chinese"), [("raise-replay", 0.12, 2.0), ("lower-rate", 0.2, 5.0)]
 )
 def test_the_controller_holds_english_where_a_fixed_mix_does_not(
     english: LlamaForCausalLM,
