@@ -12,12 +12,6 @@ from langraft.cli.options import Json, Out, RecipePath, Set, answer
 from langraft.core.messages import say
 
 app = typer.Typer()
-checkpoints = typer.Typer(help="checkpoints of a stage that is still training")
-
-
-@checkpoints.callback()
-def _group() -> None:
-    """Keep `export` a subcommand while it is the only one."""
 
 
 @app.command("run")
@@ -103,33 +97,6 @@ def train_command(
             this.leave()
     if ranks.lead:
         answer(manifest["results"], json_)
-
-
-@checkpoints.command("export")
-def export_command(
-    run: Annotated[Path, typer.Argument(help="the run's folder", show_default=False)],
-    stage: Annotated[str, typer.Option(help="an unfinished pretrain stage", show_default=False)],
-    out: Out,
-    step: Annotated[int | None, typer.Option(help="of the checkpoint [the newest]")] = None,
-    json_: Json = False,
-) -> None:
-    """Write a checkpoint of a stage that is still training as an ordinary model folder.
-
-    Example: `langraft checkpoint export runs/my --stage knowledge --out at-noon`
-    """
-    from langraft.core.errors import BadInput
-    from langraft.pipeline import Run
-    from langraft.pipeline.pretrain import export_checkpoint
-    from langraft.recipe import load_recipe
-
-    recipe = load_recipe(run / "recipe.yaml")
-    chosen = next((s for s in recipe.pretrain if s.name == stage), None)
-    if chosen is None:
-        names = ", ".join(s.name for s in recipe.pretrain) or "none"
-        raise BadInput(f"--stage {stage}: the run's pretrain stages are: {names}")
-    found = export_checkpoint(Run(recipe, run.resolve(), run), chosen, out, step)
-    say(f"step {found}: {out}")
-    answer({"step": found, "model": str(out)}, json_)
 
 
 @app.command("report")

@@ -4,6 +4,7 @@ name.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import errno
 import gzip
@@ -26,7 +27,7 @@ PARTIAL = ".partial"
 
 @contextlib.contextmanager
 def open_binary(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for reading, decompressing `.gz` and `.zst` by name.
+    """Open `path` for reading, decompressing `.gz`, `.bz2` and `.zst` by name.
 
     Raises:
         BadInput: the file is missing, unreadable, or its compressed stream is truncated or corrupt.
@@ -35,6 +36,9 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as raw:
             if path.suffix == ".gz":
                 with gzip.open(raw) as stream:
+                    yield cast(BinaryIO, stream)
+            elif path.suffix == ".bz2":
+                with bz2.open(raw) as stream:
                     yield cast(BinaryIO, stream)
             elif path.suffix == ".zst":
                 yield cast(BinaryIO, io.BufferedReader(_ZstdFrames(raw)))
@@ -50,6 +54,10 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
         raise BadInput(f"{path}: is a folder, a file was expected") from error
     except PermissionError as error:
         raise BadInput(f"{path}: no permission to read it") from error
+    except OSError as error:
+        if error.errno is not None:  # bz2 reports a corrupt stream as a bare OSError
+            raise
+        raise BadInput(f"{path}: the compressed file is corrupt ({error})") from error
 
 
 class _ZstdFrames(io.RawIOBase):

@@ -1,75 +1,44 @@
-"""Look at a built corpus: what each step did to each source, and what its documents look like."""
+"""A corpus on the terminal: what each step did to each source, and what its documents look like."""
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from langraft.core.errors import BadInput
-from langraft.core.io import read_json
 from langraft.core.messages import table
-from langraft.corpus.build import COUNTS, DROPPED, SUFFIX, TRAIN
-from langraft.corpus.documents import read_documents
-from langraft.corpus.tally import SNIPPET
+from langraft.corpus.evaluate import DROPPED
 
-SAMPLES = 3
-
-
-def inspect_corpus(folder: Path, samples: int = SAMPLES) -> dict[str, Any]:
-    """Everything there is to say about the corpus in `folder`, JSON-able.
-
-    Returns:
-        `{"folder", "sources": the counts of build_corpus, "samples": {source: [{"id", "text"}]},
-        "dropped": [examples]}`. Samples are the first training documents in the order of their
-        hashes, their text cut to 200 characters.
-
-    Raises:
-        BadInput: the folder holds no corpus.
-    """
-    if not (folder / COUNTS).is_file():
-        raise BadInput(
-            f"{folder}: holds no corpus ({COUNTS} is missing); make one with langraft corpus build"
-        )
-    sources = read_json(folder / COUNTS)["sources"]
-    return {
-        "folder": str(folder),
-        "sources": sources,
-        "samples": {
-            name: _samples(folder / TRAIN / f"{name}{SUFFIX}", samples) for name in sources
-        },
-        "dropped": [
-            json.loads(line) for line in (folder / DROPPED).read_text(encoding="utf-8").splitlines()
-        ],
-    }
-
-
-def _samples(path: Path, samples: int) -> list[dict[str, str]]:
-    documents = itertools.islice(read_documents(path), samples)
-    return [{"id": document.id, "text": document.text[:SNIPPET]} for document in documents]
+SNIPPET = 200  # characters
 
 
 def show_corpus(report: Mapping[str, Any]) -> RenderableType:
-    """What `inspect_corpus` returned, for the terminal: documents by source and step, drops by
+    """What `evaluate_corpus` returned, for the terminal: documents by step and by source, drops by
     reason, samples.
     """
     sources = report["sources"]
-    parts: list[RenderableType] = [_steps(report["folder"], sources)]
+    parts: list[RenderableType] = [_waterfall(report["steps"]), _sources(report["folder"], sources)]
     if any(counts["dropped"] for counts in sources.values()):
         parts.append(_reasons(sources, report["dropped"]))
-    for name, documents in report["samples"].items():
-        parts.append(Text(f"\n{name}: first documents", style="bold"))
-        parts.extend(_sample(document["id"], document["text"]) for document in documents)
+    parts.append(Text("\nSamples", style="bold"))
+    parts.extend(_sample(sample["id"], sample["after"][:SNIPPET]) for sample in report["samples"])
     return Group(*parts)
 
 
-def _steps(folder: str, sources: Mapping[str, Any]) -> Table:
+def _waterfall(steps: Iterable[Mapping[str, Any]]) -> Table:
+    rows = []
+    for step in steps:
+        dropped = sorted(step.get("dropped", {}).items(), key=lambda item: -item[1])
+        why = ", ".join(f"{reason} {count:,}" for reason, count in dropped if count)
+        size = f"{step['bytes'] / 1e6:,.1f}" if "bytes" in step else ""
+        rows.append([step["step"], f"{step['documents']:,}", size, why])
+    return table("Step by step", ["step", "documents left", "MB", "dropped"], rows)
+
+
+def _sources(folder: str, sources: Mapping[str, Any]) -> Table:
     columns = [
         "source",
         "language",
@@ -103,13 +72,13 @@ def _reasons(sources: Mapping[str, Any], examples: Iterable[Mapping[str, Any]]) 
     rows = []
     for name, counts in sources.items():
         for reason, count in counts["dropped"].items():
-            example = first[name, reason]
+            example = first.get((name, reason), {})
             measured = (
                 f"{example['value']:.3g} (limit {example['limit']:.3g})"
-                if "value" in example
+                if "value" in example and "limit" in example
                 else ""
             )
-            rows.append([name, reason, f"{count:,}", measured, example["place"]])
+            rows.append([name, reason, f"{count:,}", measured, example.get("place", "")])
     return table(
         f"Dropped by rules; examples in {DROPPED}",
         ["source", "reason", "documents", "first", "where"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,23 @@ def measuring(this: Run) -> dict[str, Any]:
     }
 
 
-def bits_of(this: Run, model: Any, encoder: Encoder, frame: Frame, name: str) -> dict[str, float]:
+def bits_of(
+    this: Run,
+    model: Any,
+    encoder: Encoder,
+    frame: Frame,
+    name: str,
+    part: Callable[[str], list[str]] | None = None,
+) -> dict[str, float]:
     """Bits per byte of `model` on the hold-out of every source, as the recipe's `eval` section
-    says.
+    says; or on the texts that `part` gives for a source.
     """
     settings = measuring(this)
     sources = list(this.languages)
     found = {}
     for source in track(sources, f"bits per byte, {name}", total=len(sources), unit="sources"):
-        texts = excerpts(this.texts("holdout", source), settings["max_bytes"])
+        found_texts = this.texts("holdout", source) if part is None else part(source)
+        texts = excerpts(found_texts, settings["max_bytes"])
         score = bits_per_byte(
             model,
             encoder.encode_batch,

@@ -98,7 +98,8 @@ class Run:
             name for name in ("corpus", "tokenizer", "graft") if getattr(recipe, name) is not None
         ]
         names += [f"pretrain-{stage.name}" for stage in recipe.pretrain]
-        return names + (["eval"] if recipe.eval is not None else [])
+        names += ["eval"] if recipe.eval is not None else []
+        return names + (["export"] if recipe.export is not None else [])
 
     def texts(self, part: str, source: str) -> list[str]:
         """The documents' texts of one source, `part` being `train` or `holdout`."""

@@ -12,6 +12,7 @@ from langraft.core.io import remove, write_atomic
 from langraft.core.manifest import LOCK, Stage, run_lock, run_stage
 from langraft.pipeline.corpus import corpus_stage
 from langraft.pipeline.evaluate import eval_stage
+from langraft.pipeline.export import export_stage
 from langraft.pipeline.graft import graft_stage
 from langraft.pipeline.pretrain import pretrain_stage
 from langraft.pipeline.run import Run
@@ -62,6 +63,9 @@ def resolved(this: Run) -> str:
             stage["late"] = str((this.root / stage["late"]).resolve())
     if tree["base"] and (this.root / tree["base"]).exists():
         tree["base"] = str((this.root / tree["base"]).resolve())
+    data = (tree["eval"] or {}).get("data")
+    if data and (this.root / data).exists():
+        tree["eval"]["data"] = str((this.root / data).resolve())
     return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
 
 
@@ -77,5 +81,6 @@ def stage_of(this: Run, name: str, twin: bool = False) -> Stage:
         "corpus": corpus_stage,
         "tokenizer": tokenizer_stage,
         "graft": graft_stage,
+        "export": export_stage,
     }
     return build[name](this)

@@ -2,8 +2,22 @@
 error that names its line and the nearest known key.
 """
 
-from langraft.recipe.corpus import Clean, Corpus, Dedup, Holdout, Source
+from langraft.recipe.corpus import (
+    Boilerplate,
+    Buckets,
+    Clean,
+    Corpus,
+    Decontaminate,
+    Dedup,
+    Holdout,
+    LanguageCheck,
+    MinHash,
+    Quality,
+    Sensitive,
+    Source,
+)
 from langraft.recipe.evals import Eval
+from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
@@ -14,21 +28,29 @@ from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
     "PRESETS",
+    "Boilerplate",
+    "Buckets",
     "Clean",
     "Corpus",
+    "Decontaminate",
     "Dedup",
     "Distil",
     "Eval",
+    "Export",
     "Forgetting",
     "Graft",
     "Guard",
     "Hardware",
     "Holdout",
     "Language",
+    "LanguageCheck",
     "Lora",
+    "MinHash",
     "Pretrain",
+    "Quality",
     "Recipe",
     "Section",
+    "Sensitive",
     "Source",
     "Tokenizer",
     "load_recipe",

@@ -27,6 +27,7 @@ class Hardware(Section):
     devices: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     threads: Positive | None = None
+    cluster: str | None = None
     shard_group: Positive | None = None
     checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False

@@ -1,0 +1,1 @@
+"""Scores of documents: an n-gram model, a linear classifier, a language model; and cuts on them."""
