@@ -29,10 +29,11 @@ from langraft.data.pack import Batch, assemble
 from langraft.recipe import Hardware, Pretrain
 from langraft.train.flops import peak_flops
 from langraft.train.loss import linear_cross_entropy
+from langraft.train.objectives import next_token_loss
 from langraft.train.precision import Device
-from langraft.train.pretrain import Place, batch_loss, set_up
 from langraft.train.ranks import Ranks, join_ranks, leave_ranks
 from langraft.train.shard import call_through
+from langraft.train.stage import Place, set_up
 
 VOCABULARY = 69_120
 
@@ -207,7 +208,7 @@ def train_case(bench: Bench, case: Case, steps: int, profile: Path | None) -> di
         hardware = hardware.model_copy(update={"compile": False, "frozen": "fp32"})
     place = Place(bench.device, bench.ranks, hardware)
     learner, shape = set_up(model, stage, (vocabulary, vocabulary), place)
-    call_through(model, lambda batch: batch_loss(model, batch, bench.device))
+    call_through(model, lambda batch: next_token_loss(model, batch, bench.device))
     micros = [
         [bench.packed(case.micro_rows, s * 31 + m) for m in range(case.micros)] for s in range(4)
     ]
@@ -283,7 +284,7 @@ def padded_case(bench: Bench, steps: int) -> dict[str, Any]:
 
     def packed(_: int) -> None:
         for batch in quarters:
-            batch_loss(model, batch, device).backward()
+            next_token_loss(model, batch, device).backward()
         model.zero_grad()
 
     quick = bench.timed(packed, steps)

@@ -26,7 +26,8 @@ from langraft.pipeline.run import Run
 from langraft.recipe import Pretrain
 from langraft.tokenizer.encoder import load_encoder
 from langraft.train.checkpoints import CHECKPOINT, complete, drop_checkpoint, read_weights
-from langraft.train.pretrain import Place, pretrain, steps
+from langraft.train.pretrain import pretrain, steps
+from langraft.train.stage import Place
 from langraft.train.trainable import learnt_weights, lora_scaling
 
 SHARDS = "shards"

@@ -108,3 +108,56 @@ def linear_cross_entropy(
         hidden_TD[kept], weight_VD, labels, chunk, z_loss, smoothing
     )
     return total, int(labels.numel()), logprobs
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor, chunk: int
+    ) -> Tensor:
+        weight = weight_VD.to(hidden_TD.dtype)
+        found = torch.empty(hidden_TD.shape[0], dtype=torch.float32, device=hidden_TD.device)
+        for start in range(0, hidden_TD.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            logits = (hidden_TD[rows] @ weight.T).float()
+            picked = logits.gather(-1, labels_T[rows, None])[:, 0]
+            found[rows] = picked - logits.logsumexp(-1)
+        ctx.save_for_backward(hidden_TD, weight_VD, labels_T)
+        ctx.chunk = chunk
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        hidden_TD, weight_VD, labels_T = ctx.saved_tensors
+        weight = weight_VD.to(hidden_TD.dtype)
+        grad_hidden = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
+        grad_weight = (
+            torch.zeros_like(weight_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        )
+        for start in range(0, hidden_TD.shape[0], ctx.chunk):
+            rows = slice(start, start + ctx.chunk)
+            logits = (hidden_TD[rows] @ weight.T).float()
+            grad_logits = torch.softmax(logits, -1).neg_()
+            ones = torch.ones_like(labels_T[rows, None], dtype=grad_logits.dtype)
+            grad_logits.scatter_add_(-1, labels_T[rows, None], ones)
+            grad_logits = (grad_logits * grads[0][rows, None]).to(hidden_TD.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = grad_logits @ weight
+            if grad_weight is not None:
+                grad_weight += grad_logits.T @ hidden_TD[rows]
+        out = None if grad_weight is None else grad_weight.to(weight_VD.dtype)
+        return grad_hidden, out, None, None
+
+
+def linear_logprobs(
+    hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor, chunk: int = CHUNK_ROWS
+) -> Tensor:
+    """The log-probability of every label under softmax(hidden @ weight.T), with gradient; IGNORE
+    left out, shape (counted,), float32.
+
+    For losses that weigh labels or sequences against one another; logits are made again in the
+    backward pass, chunk by chunk, so that a plain sum is cheaper with `linear_cross_entropy`.
+    """
+    kept = labels_T != IGNORE
+    found: Tensor = _ChunkedLogprobs.apply(hidden_TD[kept], weight_VD, labels_T[kept], chunk)
+    return found

@@ -19,7 +19,8 @@ from langraft.data.pack import assemble
 from langraft.data.shards import Shard
 from langraft.pipeline.forgetting import Meter
 from langraft.recipe import Forgetting, Pretrain
-from langraft.train.pretrain import batch_loss, pretrain, steps
+from langraft.train.objectives import next_token_loss
+from langraft.train.pretrain import pretrain, steps
 
 ROW, ROWS = 16, 20
 BUDGET = 0.25
@@ -90,7 +91,7 @@ def _nats(model: LlamaForCausalLM, name: str) -> float:
     held = _language(name, 60, seed=2)
     batch = assemble([[row] for row in held.tokens.reshape(60, ROW).astype(np.int64)])
     with torch.no_grad():
-        return float(batch_loss(model, batch, CPU)) / batch.counted
+        return float(next_token_loss(model, batch, CPU)) / batch.counted
 
 
 @pytest.fixture(scope="module")

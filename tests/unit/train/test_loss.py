@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from langraft.data.pack import IGNORE
-from langraft.train.loss import linear_cross_entropy
+from langraft.train.loss import linear_cross_entropy, linear_logprobs
 
 T, D, V = 37, 16, 53
 
@@ -73,3 +73,19 @@ def test_bfloat16_hidden_states_give_a_float32_gradient_of_the_matrix() -> None:
     )
     wanted = F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
     assert float(total.detach()) == pytest.approx(float(wanted.detach()), rel=0.01)
+
+
+@pytest.mark.parametrize("ignored", [0.0, 0.4])
+@pytest.mark.parametrize("chunk", [5, 512])
+def test_logprobs_carry_a_gradient_for_each_label(chunk: int, ignored: float) -> None:
+    hidden, weight, labels = _case(ignored)
+    found = linear_logprobs(hidden, weight, labels, chunk)
+    worth = torch.linspace(-2, 3, len(found))
+    (found * worth).sum().backward()
+    twin_hidden, twin_weight, _ = _case(ignored)
+    kept = labels != IGNORE
+    wanted = F.log_softmax(twin_hidden @ twin_weight.T, -1)[kept].gather(-1, labels[kept][:, None])
+    (wanted[:, 0] * worth).sum().backward()
+    torch.testing.assert_close(found, wanted[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(hidden.grad, twin_hidden.grad, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(weight.grad, twin_weight.grad, atol=1e-5, rtol=1e-5)

@@ -16,8 +16,10 @@ from langraft.core.metrics import MetricsLog, read_metrics
 from langraft.data.pack import assemble
 from langraft.recipe import PRESETS, Hardware, Lora, Pretrain
 from langraft.train import attention
-from langraft.train.pretrain import Outcome, packed_hidden, pretrain, steps
+from langraft.train.objectives import packed_hidden
+from langraft.train.pretrain import pretrain, steps
 from langraft.train.shard import blocks, spare_activations
+from langraft.train.stage import Outcome
 from langraft.train.trainable import learnt_weights, lora_scaling, select
 
 STAGE: dict[str, Any] = {
