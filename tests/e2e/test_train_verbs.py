@@ -1,4 +1,4 @@
-"""`langraft train` and `langraft checkpoint export` on the finished small run, trained anew; in this
+"""`langraft train` and `langraft checkpoint export` on the finished small run, trained anew; in one
 process where nothing is killed, for the verbs start slowly.
 """
 
