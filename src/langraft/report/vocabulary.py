@@ -53,7 +53,7 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
         else None,
     ]
     headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
-    _write(page, headline, found["reason"], [c for c in charts if c], columns, rows)
+    write_table_page(page, headline, found["reason"], [c for c in charts if c], columns, rows)
 
 
 def write_comparison(
@@ -76,10 +76,10 @@ def write_comparison(
         for (name, *_), rate in zip(rows, rates, strict=True)
     ]
     lede = "Fewer tokens per character are better. Special tokens are not counted."
-    _write(page, "Tokenizers compared", lede, [], columns, rows, bars)
+    write_table_page(page, "Tokenizers compared", lede, [], columns, rows, bars)
 
 
-def _write(
+def write_table_page(
     page: Path,
     title: str,
     lede: str,
@@ -88,6 +88,11 @@ def _write(
     rows: Rows,
     bars: Sequence[tuple[str, str, float]] = (),
 ) -> None:
+    """Write a page of charts above one table.
+
+    Raises:
+        RunFailed: the page cannot be written.
+    """
     here = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
