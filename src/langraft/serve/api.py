@@ -244,6 +244,9 @@ async def _generation(
         presence_penalty=body.presence_penalty or 0.0,
         logit_bias={int(key): value for key, value in (body.logit_bias or {}).items()},
         top_logprobs=top,
+        top_k=max(0, body.top_k or 0),
+        min_p=body.min_p or 0.0,
+        repetition_penalty=body.repetition_penalty or 1.0,
         schema=(
             body.response_format.schema_wanted
             if isinstance(body, Chat) and body.response_format

@@ -27,7 +27,10 @@ def main() -> None:
         params.cpuparams.n_threads = settings["threads"]
         params.cpuparams_batch.n_threads = settings["threads"]
     if settings["draft"]:
-        params.speculative.draft.model.path = settings["draft"]
+        kinds = xllamacpp.common_speculative_type
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = settings["draft"]
+        params.speculative.draft.n_max = settings["draft_tokens"]
     params.api_keys = [settings["key"]]
     params.hostnames = ["127.0.0.1"]
     params.port = 0
