@@ -147,7 +147,8 @@ def unanswered(*boxes: list[Turn]) -> Any:
 
 def _page(engines: Sequence[Engine], controls: Sequence[Any], label: str) -> None:
     """One tab: a chat box an engine, one input for all."""
-    boxes, speeds = [], []
+    boxes: list[gr.Chatbot] = []
+    speeds: list[gr.Textbox] = []
     with gr.Row():
         for engine in engines:
             with gr.Column():

@@ -21,7 +21,6 @@ from langraft.serve.upstream import Upstream
 
 DRAFTED = 8  # tokens that a draft model proposes at a time
 TEMPLATE_KEY, METADATA_BYTES = b"tokenizer.chat_template", 1 << 26
-WHOLE_CONTEXT = -1  # llama.cpp allocates as many numbers as are named here, so no large number
 FINISHED = {"eos": "stop", "word": "stop", "limit": "length", "none": "stop"}
 
 
@@ -103,7 +102,9 @@ class LlamaEngine(ProcessEngine):
 
     async def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
         """Continue a prompt; the connection is closed, and the slot freed, with the iterator."""
-        async with contextlib.aclosing(self._server.events("/completion", _body(wanted))) as events:
+        async with contextlib.aclosing(
+            self._server.events("/completion", _body(wanted, self.context))
+        ) as events:
             ended = False
             async for event in events:
                 if "error" in event:
@@ -143,7 +144,7 @@ def _has_template(file: Path) -> bool:
         return whole.find(TEMPLATE_KEY, 0, METADATA_BYTES) >= 0
 
 
-def _body(wanted: Generation) -> dict[str, Any]:
+def _body(wanted: Generation, context: int) -> dict[str, Any]:
     if wanted.guidance != 1:
         raise EngineError(
             "guidance: llama.cpp has none; serve the model with --engine transformers",
@@ -163,7 +164,7 @@ def _body(wanted: Generation) -> dict[str, Any]:
         "stop": list(wanted.stop),
         "frequency_penalty": wanted.frequency_penalty,
         "presence_penalty": wanted.presence_penalty,
-        "repeat_last_n": WHOLE_CONTEXT,
+        "repeat_last_n": context,  # llama.cpp allocates so many numbers: all that can be there
         "logit_bias": [[token, value] for token, value in wanted.logit_bias.items()],
         "stream": True,
         "cache_prompt": True,
