@@ -97,8 +97,10 @@ def test_without_a_template_the_text_goes_on(
     )
     (first, second), _ = talk(built, ["one", "two"])
     loaded, tokenizer = load(plain_model)
-    assert first == greedy_by_hand(loaded, tokenizer, "one", 4)
-    assert second == greedy_by_hand(loaded, tokenizer, f"one{first}\ntwo", 4)
+    for said, prompt in ((first, "one"), (second, f"one{first}\ntwo")):
+        # llama.cpp keeps a character back that the answer's end leaves unfinished
+        half = "\N{REPLACEMENT CHARACTER}"
+        assert said.rstrip(half) == greedy_by_hand(loaded, tokenizer, prompt, 4).rstrip(half)
 
 
 def test_sampling_is_seeded_and_is_not_greedy(

@@ -30,9 +30,9 @@ def byte_tokenizer(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>")
 
 
-def save_model(folder: Path, template: str | None, *merges: tuple[str, str]) -> Path:
+def save_model(folder: Path, template: str | None, *merges: tuple[str, str], seed: int = 3) -> Path:
     """A tiny random Llama with the byte tokenizer, saved as an ordinary model folder."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=258 + len(merges),
         hidden_size=32,
