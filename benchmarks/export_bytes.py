@@ -55,6 +55,7 @@ def compare(ours: Path, theirs: Path) -> tuple[int, int, list[str]]:
 
 
 def main() -> None:
+    """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--type", action="append", choices=sorted(MIXES))

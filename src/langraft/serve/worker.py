@@ -8,10 +8,19 @@ import json
 import sys
 from typing import Any
 
+SETTINGS: dict[str, Any] = {
+    "context": 4_096,
+    "slots": 4,
+    "threads": None,
+    "embeddings": False,
+    "draft": None,
+    "draft_tokens": 4,
+}
+
 
 def main() -> None:
     """Serve until the parent closes our stdin, however the parent ends."""
-    settings: dict[str, Any] = json.loads(sys.stdin.readline())
+    settings = SETTINGS | json.loads(sys.stdin.readline())
     import xllamacpp
 
     params = xllamacpp.CommonParams()
