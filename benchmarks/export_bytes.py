@@ -3,8 +3,8 @@
     python benchmarks/export_bytes.py MODEL [--type q4_0 --type q8_0] [--json FILE]
 
 MODEL is written once as F32; `llama_model_quantize` (package llama-cpp-python, a referee that is no
-dependency of ours) makes each type from that file, and our writer from the folder. Seconds are those
-of each, one after the other. Our K mixes and llama.cpp's choose types by its rules; a tensor counts
+dependency of ours) makes each type from that file, and our writer from the folder. Seconds are
+those of each, one after the other. Our K mixes and llama.cpp's choose types by its rules; a tensor counts
 as equal when its type and every byte are.
 """
 
