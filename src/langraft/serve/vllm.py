@@ -165,7 +165,8 @@ def _body(name: str, ids: list[int], wanted: Generation) -> dict[str, Any]:
     if wanted.logit_bias:
         body["logit_bias"] = {str(token): value for token, value in wanted.logit_bias.items()}
     if wanted.schema is not None:
-        body["structured_outputs"] = {"json": wanted.schema}
+        named = {"name": "answer", "schema": wanted.schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
 
 
