@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from langraft.cli.options import Json, Out, RecipePath, Set, answer
+from langraft.cli.options import Json, Out, RecipePath, Set, Texts, answer, texts_of
 from langraft.core.messages import say
 
 app = typer.Typer(help="Raw text to clean documents.", no_args_is_help=True)
@@ -20,16 +20,55 @@ def corpus_build(recipe: RecipePath, out: Out, set_: Set = None, json_: Json = F
 
     Example: `langraft corpus build recipes/quickstart-zh.yaml --out corpus`
     """
-    from langraft.corpus.build import build_corpus
+    from langraft.core.errors import BadInput
+    from langraft.core.manifest import MANIFEST, run_stage
+    from langraft.corpus.build import build_stage
     from langraft.recipe import load_recipe, needs
 
     loaded = load_recipe(recipe, set_ or [])
     needs(loaded, "corpus", "language")
     assert loaded.corpus is not None
     assert loaded.language is not None
-    out.mkdir(parents=True, exist_ok=True)
-    answer(build_corpus(loaded.corpus, loaded.language.code, recipe.resolve().parent, out), json_)
+    if out.exists() and not (out / MANIFEST).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out}: exists and holds no corpus; choose another --out or remove it")
+    counter = None
+    if loaded.corpus.buckets.shares and loaded.base is not None:
+        from langraft.checkpoint.bases import resolve_base
+
+        counter = _counter(resolve_base(loaded.base, recipe.resolve().parent))
+    stage = build_stage(
+        loaded.corpus,
+        loaded.language.code,
+        recipe.resolve().parent,
+        out.name,
+        cluster=loaded.hardware.cluster,
+        count_tokens=counter,
+    )
+    answer(run_stage(out.resolve().parent, stage)["results"], json_)
     say(f"corpus: {out}   look at it with: langraft corpus inspect {out}")
+
+
+@app.command("thresholds")
+def corpus_thresholds(
+    text: Texts,
+    script: Annotated[list[str] | None, typer.Option(help="scripts of the language")] = None,
+    english: Annotated[
+        list[str] | None, typer.Option(help="clean English text, to carry its table over")
+    ] = None,
+    tail: Annotated[float, typer.Option(help="share of clean documents a rule may drop")] = 0.01,
+    json_: Json = False,
+) -> None:
+    """Derive the rules' thresholds for a language from a clean sample of it, as FineWeb-2 does.
+
+    Example: `langraft corpus thresholds --text wiki-sw.jsonl.zst --script Latin`
+    """
+    from rich.console import Console
+
+    from langraft.corpus.derive import derive, show
+
+    found = derive(texts_of(text), tuple(script or ()), texts_of(english or []), tail)
+    Console().print(show(found))
+    answer(found, json_)
 
 
 @app.command("inspect")

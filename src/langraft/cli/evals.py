@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from langraft.cli.options import Json, Texts, answer, texts_of
+from langraft.cli.bits import eval_bits
+from langraft.cli.options import Json, answer, texts_of
 from langraft.core.errors import BadInput
 from langraft.core.messages import console, say, table, warn
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from langraft.evals.summary import Summary
 
 app = typer.Typer(help="Measure a model.", no_args_is_help=True)
+app.command("bits")(eval_bits)
 
 Suite = Annotated[str, typer.Option(help="mmlu, cmmlu, ceval, agieval, gaokao, c3, ... or csv")]
 Data = Annotated[str, typer.Option(help="folder, .tar archive, file, or hub:owner/name")]
@@ -32,62 +34,6 @@ Seed = Annotated[int | None, typer.Option(help="draw the worked examples; else t
 Results = Annotated[
     Path | None, typer.Option(help="keep each question's result here; else in the cache")
 ]
-
-
-@app.command("bits")
-def eval_bits(
-    model: str,
-    text: Texts,
-    window: Annotated[int, typer.Option(help="tokens the model sees at a time")] = 512,
-    max_bytes: Annotated[int, typer.Option(help="score at most so many UTF-8 bytes")] = 1_000_000,
-    by_source: Annotated[bool, typer.Option(help="each file on its own")] = False,
-    json_: Json = False,
-) -> None:
-    """Bits per UTF-8 byte, comparable across tokenizers; every byte is scored once.
-
-    Example: `langraft eval bits runs/quickstart-zh/pretrain-adapt --text zh.jsonl.zst --max-bytes
-    50000`
-    """
-    from langraft.checkpoint.bases import resolve_base
-    from langraft.checkpoint.folder import load_model, load_tokenizer
-    from langraft.data.frame import document_frame
-    from langraft.evals.bits import bits_per_byte, excerpts
-    from langraft.tokenizer.encoder import load_encoder
-    from langraft.train.precision import choose_device
-
-    folder, device = resolve_base(model, Path()), choose_device("auto", "auto")
-    loaded = load_model(folder).to(device.name)
-    encoder, frame = load_encoder(folder), document_frame(load_tokenizer(folder))
-    found = {}
-    for name, patterns in _sources(text, by_source).items():
-        score = bits_per_byte(
-            loaded,
-            encoder.encode_batch,
-            excerpts(texts_of(patterns), max_bytes),
-            start=frame.start,
-            window=window,
-            autocast=device.bf16,
-        )
-        say(
-            f"{name}{score.per_byte:.4f} bits per byte  ({score.bytes:,} bytes, {score.tokens:,} "
-            f"tokens, perplexity {score.perplexity:.2f} per token of this tokenizer)"
-        )
-        found[name] = {
-            "bits_per_byte": score.per_byte,
-            "bytes": score.bytes,
-            "tokens": score.tokens,
-            "perplexity": score.perplexity,
-        }
-    answer({"sources": found} if by_source else next(iter(found.values())), json_)
-
-
-def _sources(patterns: list[str], apart: bool) -> dict[str, list[str]]:
-    """The files to score together, by what to write before their score."""
-    if not apart:
-        return {"": patterns}
-    from langraft.corpus.readers import expand
-
-    return {f"{path}: ": [str(path)] for path in expand(patterns, Path())}
 
 
 @app.command("choice")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 from collections import Counter
@@ -168,7 +167,7 @@ def evaluate_corpus(
         "grades": _total(look.grades for look in looks.values()),
         "clusters": _total(look.clusters for look in looks.values()),
         "repeated_lines": lines.top(SHOWN),
-        "samples": list(itertools.islice(_json_lines(folder / SAMPLES), SHOWN)) or samples,
+        "samples": _from_every_source(_json_lines(folder / SAMPLES)) or samples,
         "cluster_examples": sorted(clusters, key=lambda found: -found["size"])[:SHOWN],
         "contamination": _contamination(hits),
         "dropped": list(_json_lines(folder / DROPPED)),
@@ -191,6 +190,16 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
         raise BadInput(f"{path}: not JSON lines ({error})") from error
+
+
+def _from_every_source(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`SHOWN` samples: the first of every source, then the second of every source, and so on."""
+    seen: Counter[str] = Counter()
+    rounds = []
+    for place, sample in enumerate(samples):
+        rounds.append((seen[sample["source"]], place))
+        seen[sample["source"]] += 1
+    return [samples[place] for _, place in sorted(rounds)[:SHOWN]]
 
 
 def _sample(document: Document) -> dict[str, str]:

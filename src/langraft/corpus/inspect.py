@@ -72,13 +72,13 @@ def _reasons(sources: Mapping[str, Any], examples: Iterable[Mapping[str, Any]]) 
     rows = []
     for name, counts in sources.items():
         for reason, count in counts["dropped"].items():
-            example = first[name, reason]
+            example = first.get((name, reason), {})
             measured = (
                 f"{example['value']:.3g} (limit {example['limit']:.3g})"
-                if "value" in example
+                if "value" in example and "limit" in example
                 else ""
             )
-            rows.append([name, reason, f"{count:,}", measured, example["place"]])
+            rows.append([name, reason, f"{count:,}", measured, example.get("place", "")])
     return table(
         f"Dropped by rules; examples in {DROPPED}",
         ["source", "reason", "documents", "first", "where"],

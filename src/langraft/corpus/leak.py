@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+import numpy as np
+import numpy.typing as npt
+
+from langraft.corpus.kernels.lines import Lines, long_lines
+from langraft.corpus.kernels.texts import Texts
 
 SHORTEST_LINE = 10  # characters; shorter lines (headings, numbers) are shared by chance
 LARGEST_SHARE = 0.5  # of the characters in the long lines of the shorter of the two texts
@@ -12,29 +15,52 @@ LARGEST_SHARE = 0.5  # of the characters in the long lines of the shorter of the
 class HeldOutLines:
     """The long lines of all held-out texts, to compare training documents with."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._holders: defaultdict[str, list[int]] = defaultdict(list)
-        self._sizes: list[int] = []
-        for number, text in enumerate(texts):
-            lines = _long_lines(text)
-            self._sizes.append(sum(map(len, lines)))
-            for line in lines:
-                self._holders[line].append(number)
+    def __init__(self, texts: Texts) -> None:
+        lines = _distinct(long_lines(texts, SHORTEST_LINE))
+        self._sizes = _sums(lines.texts, lines.sizes, len(texts))
+        order = np.argsort(lines.hashes, kind="stable")
+        self._hashes, self._holders = lines.hashes[order], lines.texts[order]
 
-    def largest_share(self, text: str) -> float:
-        """How much of the shorter text the best matching held-out text shares with `text`, 0 to 1.
+    def largest_shares(self, texts: Texts) -> npt.NDArray[np.float64]:
+        """How much of the shorter text the best matching held-out text shares with each of `texts`,
+        0 to 1.
 
         Shared are the characters of the distinct long lines that both have.
         """
-        lines = _long_lines(text)
-        size = sum(map(len, lines))
-        shared: Counter[int] = Counter()
-        for line in lines:
-            for number in self._holders.get(line, ()):
-                shared[number] += len(line)
-        return max((n / min(size, self._sizes[i]) for i, n in shared.items()), default=0.0)
+        lines = _distinct(long_lines(texts, SHORTEST_LINE))
+        sizes = _sums(lines.texts, lines.sizes, len(texts))
+        first = np.searchsorted(self._hashes, lines.hashes, "left")
+        many = np.searchsorted(self._hashes, lines.hashes, "right") - first
+        line = np.repeat(np.arange(len(many)), many)
+        holder = self._holders[
+            np.repeat(first - np.cumsum(many) + many, many) + np.arange(len(line))
+        ]
+        pairs = lines.texts[line].astype(np.int64) * max(1, len(self._sizes)) + holder
+        met, place = np.unique(pairs, return_inverse=True)
+        shared = _sums(place, lines.sizes[line], len(met))
+        text, held = met // max(1, len(self._sizes)), met % max(1, len(self._sizes))
+        shares = np.zeros(len(texts))
+        np.maximum.at(shares, text, shared / np.minimum(sizes[text], self._sizes[held]))
+        return shares
 
 
-def _long_lines(text: str) -> set[str]:
-    stripped = (line.strip() for line in text.split("\n"))
-    return {line for line in stripped if len(line) >= SHORTEST_LINE}
+def _distinct(lines: Lines) -> Lines:
+    """Each text's lines once."""
+    order = np.lexsort((lines.hashes, lines.texts))
+    texts, hashes = lines.texts[order], lines.hashes[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (texts[1:] != texts[:-1]) | (hashes[1:] != hashes[:-1])
+    chosen = order[new]
+    return Lines(
+        lines.hashes[chosen],
+        lines.texts[chosen],
+        lines.starts[chosen],
+        lines.ends[chosen],
+        lines.sizes[chosen],
+    )
+
+
+def _sums(
+    groups: npt.NDArray[np.int32], amounts: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.int64]:
+    return np.bincount(groups, amounts, size).astype(np.int64)

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from langraft.core.errors import BadInput
-from langraft.corpus.measures import Measured
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from langraft.corpus.kernels.texts import Texts
 
 GOPHER = "Gopher: Rae et al. 2021, arXiv 2112.11446, table A1"
 FINEWEB2 = "FineWeb-2: Penedo et al. 2025, arXiv 2506.20920, configs/cmn_Hani.yml"
 OWN = "own"
+UNBOUNDED = ("min_tokens", "max_line_ends_per_token")  # all others are shares
 
-# What a threshold's key measures, in the order in which a document is judged: cheap ones first.
-RULES: Mapping[str, Callable[[Measured], float]] = {
-    "min_tokens": Measured.tokens,
-    "min_script_share": Measured.script_share,
-    "max_digit_share": Measured.digit_share,
-    "max_symbol_share": Measured.symbol_share,
-    "max_garbage_share": Measured.garbage_share,
-    "max_duplicate_line_share": Measured.duplicate_line_share,
-    "max_duplicate_line_character_share": Measured.duplicate_line_character_share,
-    "max_short_line_share": Measured.short_line_share,
-    "max_top_2gram_share": lambda text: text.top_ngram_share(2),
-    "max_top_4gram_share": lambda text: text.top_ngram_share(4),
-    "max_repeated_5gram_share": lambda text: text.repeated_ngram_share(5),
-    "max_repeated_10gram_share": lambda text: text.repeated_ngram_share(10),
-    "max_repeated_20gram_share": lambda text: text.repeated_ngram_share(20),
+# Where each threshold's measurement stands: a column of `kernels.measure`, or an n-gram's length.
+# The order is the one in which the first broken limit becomes the reason.
+RULES: Mapping[str, str | tuple[str, int]] = {
+    "min_tokens": "tokens",
+    "min_script_share": "script_share",
+    "max_digit_share": "digit_share",
+    "max_symbol_share": "symbol_share",
+    "max_punctuation_share": "punctuation_share",
+    "max_garbage_share": "garbage_share",
+    "max_html_share": "html_share",
+    "max_run_share": "run_share",
+    "max_duplicate_line_share": "duplicate_line_share",
+    "max_duplicate_line_character_share": "duplicate_line_character_share",
+    "max_short_line_share": "short_line_share",
+    "min_punctuated_line_share": "punctuated_line_share",
+    "max_line_ends_per_token": "line_ends_per_token",
+    **{f"max_top_{n}gram_share": ("top", n) for n in (2, 3, 4, 6)},
+    **{f"max_repeated_{n}gram_share": ("repeated", n) for n in (5, 6, 7, 8, 9, 10, 14, 20)},
 }
 
 
@@ -63,6 +72,8 @@ TABLES: Mapping[str, Table] = {
             Row("max_digit_share", 0.25, OWN),
             Row("max_symbol_share", 0.4, OWN),
             Row("max_garbage_share", 0.005, OWN),
+            Row("max_html_share", 0.3, OWN),
+            Row("max_run_share", 0.2, OWN),
             Row("max_duplicate_line_share", 0.287, f"{FINEWEB2} (dup_line_frac)"),
             Row("max_duplicate_line_character_share", 0.2, GOPHER),
             Row("max_short_line_share", 0.5, OWN),
@@ -78,6 +89,8 @@ TABLES: Mapping[str, Table] = {
             Row("max_digit_share", 0.25, OWN),
             Row("max_symbol_share", 0.3, OWN),
             Row("max_garbage_share", 0.005, OWN),
+            Row("max_html_share", 0.3, OWN),
+            Row("max_run_share", 0.2, OWN),
             Row("max_duplicate_line_share", 0.3, GOPHER),
             Row("max_duplicate_line_character_share", 0.2, GOPHER),
             Row("max_short_line_share", 0.5, OWN),
@@ -93,6 +106,8 @@ TABLES: Mapping[str, Table] = {
             Row("max_digit_share", 0.3, OWN),
             Row("max_symbol_share", 0.5, OWN),
             Row("max_garbage_share", 0.005, OWN),
+            Row("max_html_share", 0.3, OWN),
+            Row("max_run_share", 0.2, OWN),
             Row("max_duplicate_line_share", 0.3, GOPHER),
             Row("max_duplicate_line_character_share", 0.2, GOPHER),
             Row("max_repeated_20gram_share", 0.127, f"{FINEWEB2} (dup 10-gram)"),
@@ -120,6 +135,8 @@ class Verdict(NamedTuple):
 
 
 KEPT = Verdict(True)
+if TYPE_CHECKING:
+    Matrix = npt.NDArray[np.float64]
 
 
 def thresholds(table: str, overrides: Mapping[str, float] | None = None) -> Thresholds:
@@ -152,20 +169,45 @@ def thresholds_for(
     return thresholds(language if language in TABLES else "any")
 
 
-def judge(text: str, limits: Thresholds) -> Verdict:
-    """Hold `text` against every limit; the first one that it breaks is the reason."""
-    measured = Measured(text, limits.scripts)
-    for key, limit in limits.limits.items():
-        value = RULES[key](measured)
-        if value < limit if key.startswith("min_") else value > limit:
-            return Verdict(False, key, value, limit)
-    return KEPT
+def measured(texts: Texts, keys: Iterable[str], scripts: tuple[str, ...]) -> Matrix:
+    """What the rules `keys` look at: one row a text, one column a key, in the order of `keys`."""
+    from langraft.corpus.kernels.measure import COLUMNS, measure
+
+    places = [RULES[key] for key in keys]
+    top = tuple(n for kind, n in _grams(places) if kind == "top")
+    repeated = tuple(n for kind, n in _grams(places) if kind == "repeated")
+    columns = [*COLUMNS, *(("top", n) for n in top), *(("repeated", n) for n in repeated)]
+    matrix: Matrix = measure(texts, scripts, top, repeated)
+    return matrix[:, [columns.index(place) for place in places]]
+
+
+def _grams(places: Iterable[str | tuple[str, int]]) -> list[tuple[str, int]]:
+    return [place for place in places if not isinstance(place, str)]
+
+
+def judge(texts: Texts, limits: Thresholds) -> list[Verdict]:
+    """Hold every text against every limit; the first one that it breaks is the reason."""
+    import numpy as np
+
+    keys = list(limits.limits)
+    matrix = measured(texts, keys, limits.scripts)
+    bounds = np.array([limits.limits[key] for key in keys])
+    lower = np.array([key.startswith("min_") for key in keys])
+    broken = np.where(lower, matrix < bounds, matrix > bounds)
+    first = np.argmax(broken, axis=1) if keys else np.zeros(len(texts), int)
+    verdicts = [KEPT] * len(texts)
+    for row in np.flatnonzero(broken.any(axis=1)).tolist():
+        column = int(first[row])
+        verdicts[row] = Verdict(
+            False, keys[column], float(matrix[row, column]), float(bounds[column])
+        )
+    return verdicts
 
 
 def _check(key: str, limit: float, table: str) -> None:
     if key not in RULES:
         raise BadInput(f"corpus.thresholds: no rule is called {key!r}; {_nearest(key, RULES)}")
-    if not 0 <= limit <= (float("inf") if key == "min_tokens" else 1):
+    if not 0 <= limit <= (float("inf") if key in UNBOUNDED else 1):
         raise BadInput(f"corpus.thresholds.{key}: {limit} is not a share between 0 and 1")
     if key == "min_script_share" and not TABLES[table].scripts:
         raise BadInput(

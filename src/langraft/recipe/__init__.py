@@ -2,30 +2,55 @@
 error that names its line and the nearest known key.
 """
 
-from langraft.recipe.corpus import Clean, Corpus, Dedup, Holdout, Source
+from langraft.recipe.corpus import (
+    Boilerplate,
+    Buckets,
+    Clean,
+    Corpus,
+    Decontaminate,
+    Dedup,
+    Holdout,
+    LanguageCheck,
+    MinHash,
+    Quality,
+    Sensitive,
+    Source,
+)
 from langraft.recipe.evals import Eval
+from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
-from langraft.recipe.pretrain import Forgetting, Pretrain
+from langraft.recipe.pretrain import PRESETS, Forgetting, Guard, Lora, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
+    "PRESETS",
+    "Boilerplate",
+    "Buckets",
     "Clean",
     "Corpus",
+    "Decontaminate",
     "Dedup",
     "Distil",
     "Eval",
+    "Export",
     "Forgetting",
     "Graft",
+    "Guard",
     "Hardware",
     "Holdout",
     "Language",
+    "LanguageCheck",
+    "Lora",
+    "MinHash",
     "Pretrain",
+    "Quality",
     "Recipe",
     "Section",
+    "Sensitive",
     "Source",
     "Tokenizer",
     "load_recipe",

@@ -20,7 +20,7 @@ TONES = ("new", "old", "graft", "base", "twin", "limit")
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One bar of the waterfall; shares are of what was read, 0 to 100."""
+    """One bar of the waterfall; shares are of what was read, 0 to 100, in documents and bytes."""
 
     name: str
     documents: int
@@ -30,6 +30,7 @@ class Step:
     lost_share: float
     reasons: str
     changed: str
+    bytes_share: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ def render(found: Mapping[str, Any]) -> str:
         clusters=found["cluster_examples"],
         cluster_sizes=_parts(found["clusters"], lambda n: f"{n} alike"),
         contamination=found["contamination"],
-        dropped=_by_reason(found["dropped"]),
+        dropped=_by_reason([e for e in found["dropped"] if not e.get("changed")]),
+        changed=_by_reason([e for e in found["dropped"] if e.get("changed")]),
     )
 
 
@@ -105,6 +107,7 @@ def _lede(found: Mapping[str, Any]) -> str:
 def steps(found: Sequence[Mapping[str, Any]]) -> list[Step]:
     """The waterfall: what each step left of what the first one read, in documents."""
     whole = max((int(step["documents"]) for step in found), default=0) or 1
+    most = max((int(step.get("bytes", 0)) for step in found), default=0) or 1
     before, made = int(found[0]["documents"]) if found else 0, []
     for step in found:
         left = int(step["documents"])
@@ -124,6 +127,7 @@ def steps(found: Sequence[Mapping[str, Any]]) -> list[Step]:
                 round(100 * lost / whole, 2),
                 _listed(step.get("dropped", {})),
                 _listed(step.get("changed", {})),
+                round(100 * step["bytes"] / most, 2) if "bytes" in step else None,
             )
         )
         before = left
@@ -187,7 +191,8 @@ def _by_reason(
     """A few examples of every reason to drop a document, in the order in which they come."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for example in examples:
-        mine = grouped.setdefault(str(example["reason"]), [])
+        step = f"{example['step']}: " if "step" in example else ""
+        mine = grouped.setdefault(step + str(example["reason"]), [])
         if len(mine) < most:
             mine.append(example)
     return [(reason.replace("_", " "), mine) for reason, mine in grouped.items()]

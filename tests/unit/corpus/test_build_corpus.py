@@ -80,7 +80,10 @@ def test_every_record_is_accounted_for(folder: Path) -> None:
             size = sum(len(document.text.encode()) for document in documents)
             assert size == source[f"{part}_bytes"]
         assert 1_000 <= source["holdout_bytes"] < 2_000
+    assert counts.pop("seconds").keys() >= {"read", "normalise", "rules", "exact"}
     assert json.loads((folder / "out" / "counts.json").read_text()) == counts
+    steps = {step["step"]: step for step in counts["steps"]}
+    assert [steps[name]["documents"] for name in ("read", "rules", "exact")] == [65, 61, 60]
 
 
 def test_documents_carry_their_source_and_place(folder: Path) -> None:
@@ -132,6 +135,7 @@ def test_same_inputs_same_bytes(folder: Path) -> None:
     assert set(hashes) == {
         "counts.json",
         "dropped.jsonl",
+        "samples.jsonl",
         *(f"{part}/{name}.jsonl.zst" for part in ("train", "holdout") for name in ("zh", "en")),
     }
 
@@ -151,6 +155,7 @@ def test_dropped_examples_say_what_was_measured(folder: Path) -> None:
     assert len(examples) == 10  # of 15
     assert examples[3] == {
         "source": "zh",
+        "step": "rules",
         "reason": "min_tokens",
         "place": "zh.jsonl:44",
         "value": 6,

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from langraft.core.errors import BadInput
-from langraft.corpus.measures import Measured
-from langraft.corpus.rules import RULES, TABLES, judge, thresholds, thresholds_for
+from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.rules import RULES, TABLES, Thresholds, Verdict, thresholds, thresholds_for
+from langraft.corpus.rules import judge as judge_all
+
+
+def judge(text: str, limits: Thresholds) -> Verdict:
+    return judge_all(Texts.of([text]), limits)[0]
+
 
 # 60 different characters, then whatever a rule looks for
 PLAIN = "".join(chr(0x4E00 + 7 * n) for n in range(60))
@@ -21,6 +27,8 @@ DROPPED = {
     "max_digit_share": ("zh", PLAIN + "1" * 21, 21 / 81),
     "max_symbol_share": ("zh", PLAIN + "+" * 41, 41 / 101),
     "max_garbage_share": ("zh", PLAIN + "\ufffd", 1 / 61),
+    "max_html_share": ("zh", PLAIN + "<br/>" * 6 + "&nbsp;", 36 / 96),
+    "max_run_share": ("zh", PLAIN + "啊" * 16, 16 / 76),
     "max_duplicate_line_share": ("zh", "\n".join([PLAIN, OTHER, "一二", "一二", "一二"]), 2 / 5),
     "max_duplicate_line_character_share": (
         "zh",
@@ -29,7 +37,7 @@ DROPPED = {
     ),
     "max_short_line_share": ("zh", PLAIN[:40] + "\n" + "\n".join(OTHER[:41]), 41 / 81),
     "max_top_2gram_share": ("en", WORDS + " verylong indeed" * 10, None),
-    "max_top_4gram_share": ("zh", PLAIN + "啊" * 40, None),
+    "max_top_4gram_share": ("zh", PLAIN + "啊哦" * 20, None),
     "max_repeated_20gram_share": ("zh", PLAIN + OTHER + PLAIN[:25], 25 / 145),
     "max_repeated_10gram_share": ("en", WORDS + "." + " ".join(WORDS.split()[:12]), 36 / 276),
 }
@@ -106,7 +114,7 @@ def test_bad_tables_and_overrides(table: str, overrides: dict[str, float], messa
 
 
 def test_the_texts_above_are_what_they_claim() -> None:
-    assert Measured(PLAIN + OTHER).tokens() == 120 == len(set(PLAIN + OTHER))
+    assert len(set(PLAIN + OTHER)) == 120
     assert judge(PLAIN, thresholds("zh")).kept and judge(WORDS, thresholds("en")).kept
 
 

@@ -70,6 +70,13 @@ FOUND: dict[str, Any] = {
             "snippet": "短",
         },
         {"source": "books", "reason": "malformed", "place": "a:5: not JSON"},
+        {
+            "source": "books",
+            "step": "redact",
+            "reason": "email",
+            "changed": True,
+            "snippet": "<email>",
+        },
     ],
 }
 
@@ -88,6 +95,7 @@ def test_every_part_is_on_the_page(tmp_path: Path) -> None:
     assert (
         "ＡＢ" in text and "去掉的" in text and "min tokens" in text and "a:3: 4, limit 20" in text
     )
+    assert text.index("What was changed") < text.index("redact: email") < text.index("<email>")
     assert "cmmlu" in text and "2 alike 5" in text and "high 30 (50.0 %)" in text
 
 
@@ -118,6 +126,7 @@ def test_the_waterfall_adds_up() -> None:
     first, second = steps(FOUND["steps"])
     assert (first.share, first.lost, first.lost_share) == (100.0, 0, 0.0)
     assert (second.share, second.lost, second.lost_share) == (80.0, 30, 20.0)
+    assert (first.bytes_share, second.bytes_share) == (100.0, 66.67)
     assert steps([]) == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ DROPPED_SECTIONS = {
     *("関連項目", "外部リンク", "脚注", "出典", "einzelnachweise", "weblinks", "literatur"),
     *("notes et références", "liens externes", "voir aussi", "referencias", "enlaces externos"),
     *("véase también", "примечания", "ссылки", "литература", "см. также"),
+}
+# Link prefixes of files, categories and pages that are no articles.
+MEDIA = {
+    *("file", "image", "category", "media", "文件", "檔案", "图像", "圖像", "分类", "分類"),
+    *("ファイル", "画像", "datei", "kategorie", "fichier", "catégorie", "archivo", "categoría"),
+    *("файл", "категория", "wikipedia", "template", "portal"),
 }
 _REDIRECT = re.compile(r"\s*#\s*(redirect|重定向|转向|転送|weiterleitung|перенаправление)", re.I)
 # -{zh-hans:计算机;zh-hant:電腦}- writes one word for every region
@@ -105,12 +111,49 @@ def plain(source: str) -> str:
     import mwparserfromhell  # only dumps need it
 
     code = mwparserfromhell.parse(_VARIANTS.sub(_variant, _MAGIC.sub("", source)))
-    _drop_sections(code)
-    _strip_all(code)
-    text = code.strip_code(normalize=True, collapse=True)
+    text = "".join(map(_words, _told(code.nodes)))
     text = _EMPTY_BRACKETS.sub("", _INDENT.sub("", text))
     lines = "\n".join(line.strip() for line in text.split("\n"))
     return _BLANKS.sub("\n\n", lines).strip()
+
+
+def _told(nodes: Iterable[Any]) -> Iterator[Any]:
+    """The nodes outside the dropped sections; a section ends at a heading of its level or above."""
+    from mwparserfromhell.nodes import Heading
+
+    level = 0
+    for node in nodes:
+        if isinstance(node, Heading):
+            if level and node.level > level:
+                continue
+            level = node.level if str(node.title).strip().lower() in DROPPED_SECTIONS else 0
+        if not level:
+            yield node
+
+
+def _words(node: Any) -> str:
+    """What of a node a reader of the article reads as its text."""
+    kind = type(node).__name__
+    if kind == "Text":
+        return str(node.value)
+    if kind == "Wikilink":
+        title = str(node.title)
+        return "" if _is_media(title) else _inside(node.text) if node.text else title
+    if kind == "Template":
+        return _parameter(node)
+    if kind == "Tag":
+        return "" if str(node.tag).strip().lower() in DROPPED_TAGS else _inside(node.contents)
+    if kind == "ExternalLink":
+        return _inside(node.title) if node.brackets else str(node.url)
+    if kind == "Heading":
+        return _inside(node.title)
+    if kind == "HTMLEntity":
+        return str(node.normalize())
+    return ""  # comments and the arguments of templates
+
+
+def _inside(code: Any) -> str:
+    return "".join(map(_words, code.nodes)) if code is not None else ""
 
 
 def _variant(match: re.Match[str]) -> str:
@@ -125,54 +168,17 @@ def _variant(match: re.Match[str]) -> str:
     return next(iter(choices.values())).strip()
 
 
-def _drop_sections(code: Any) -> None:
-    for section in code.get_sections(levels=[2, 3]):
-        headings = section.filter_headings()
-        if headings and str(headings[0].title).strip().lower() in DROPPED_SECTIONS:
-            for node in list(section.nodes):
-                if node in code.nodes:
-                    code.remove(node)
-
-
-def _strip(code: Any, node: Any) -> None:
-    """Remove what is not the article's text from `code`, in the nodes below `node` too."""
-    from mwparserfromhell import nodes
-
-    if isinstance(node, nodes.Template):
-        place = KEPT_TEMPLATES.get(str(node.name).strip().lower().replace("_", " "))
-        kept = _parameter(node, place) if place else ""
-        code.replace(node, kept) if kept else code.remove(node)
-    elif isinstance(node, nodes.Tag):
-        if str(node.tag).lower() in DROPPED_TAGS:
-            code.remove(node)
-        elif node.contents is not None:
-            _strip_all(node.contents)
-    elif isinstance(node, nodes.Wikilink):
-        if _is_media(str(node.title)):
-            code.remove(node)
-        elif node.text is not None:
-            _strip_all(node.text)
-
-
-def _strip_all(code: Any) -> None:
-    for node in code.filter(recursive=False):
-        _strip(code, node)
-
-
-def _parameter(template: Any, place: int) -> str:
-    """The text of a template's parameter, counted from 1, or from the end if negative."""
+def _parameter(template: Any) -> str:
+    """The text of the parameter that a kept template shows: counted from 1, or from the end if
+    negative.
+    """
+    place = KEPT_TEMPLATES.get(str(template.name).strip().lower().replace("_", " "))
     values = [parameter for parameter in template.params if not parameter.showkey]
-    if place > len(values) or not values:
+    if place is None or abs(place) > len(values):
         return ""
-    chosen = values[place - 1] if place > 0 else values[place]
-    return plain(str(chosen.value))
+    return _inside((values[place - 1] if place > 0 else values[place]).value)
 
 
 def _is_media(title: str) -> bool:
     """Whether a link shows a file or names a category instead of leading to an article."""
-    space = title.partition(":")[0].strip().lower() if ":" in title[1:] else ""
-    return space in {
-        *("file", "image", "category", "media", "文件", "檔案", "图像", "圖像", "分类", "分類"),
-        *("ファイル", "画像", "datei", "kategorie", "fichier", "catégorie", "archivo", "categoría"),
-        *("файл", "категория", "wikipedia", "template", "portal"),
-    }
+    return ":" in title[1:] and title.partition(":")[0].strip().lower() in MEDIA

@@ -1,4 +1,4 @@
-"""What a text looks like in numbers: the measurements that the rules put limits on."""
+"""The rules' measurements in plain Python: what the compiled ones are compared with."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
+from langraft.corpus.kernels.measure import ENTITIES, TAGS
+from langraft.corpus.kernels.unicode import TERMINAL_CHARACTERS, UNSPACED
 from langraft.corpus.scripts import script_share
 
-# A token: one character of a script written without spaces, or a run of other letters and digits.
-UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _TOKEN = regex.compile(rf"(?V1)[{UNSPACED}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}]]+")
 _VISIBLE = regex.compile(r"[^\s]+")
 _DIGITS = regex.compile(r"\p{Nd}+")
 _WORDING = regex.compile(r"[\p{L}\p{M}\p{N}\s]+")
 _GARBAGE = regex.compile(r"[\uFFFD\p{Co}\p{Cn}]+")
+_PUNCTUATION = regex.compile(r"\p{P}+")
+_RUN = regex.compile(r"(\p{L})\1{4,}")
+_MARKUP = regex.compile(
+    rf"</?(?:{'|'.join(TAGS)})(?=[>/ \t\n])[^<>]*>"
+    rf"|&(?:{'|'.join(ENTITIES)}|#[0-9a-z]{{1,7}});",
+    regex.IGNORECASE | regex.ASCII,
+)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: spreads token numbers
 SHORT_LINE = 5  # tokens
 
@@ -67,6 +74,27 @@ class Measured:
         wording = _count(_WORDING, self.text) - (len(self.text) - self.visible)
         return 1 - wording / self.visible if self.visible else 0.0
 
+    def punctuation_share(self) -> float:
+        """The share of the visible characters that are punctuation."""
+        return _count(_PUNCTUATION, self.text) / max(1, self.visible)
+
+    def punctuated_line_share(self) -> float:
+        """The share of the lines that end like a sentence."""
+        ended = sum(line[-1] in TERMINAL_CHARACTERS for line in self.lines)
+        return ended / max(1, len(self.lines))
+
+    def line_ends_per_token(self) -> float:
+        """Line ends over tokens."""
+        return self.text.count("\n") / max(1, len(self.token_list))
+
+    def html_share(self) -> float:
+        """The share of the characters in known tags and entities."""
+        return _count(_MARKUP, self.text) / max(1, len(self.text))
+
+    def run_share(self) -> float:
+        """The share of the visible characters in runs of five or more of one letter."""
+        return sum(len(m[0]) for m in _RUN.finditer(self.text)) / max(1, self.visible)
+
     def garbage_share(self) -> float:
         """The share of the visible characters that are U+FFFD, private-use or unassigned.
 
@@ -99,18 +127,16 @@ class Measured:
     def top_ngram_share(self, n: int) -> float:
         """The share of the tokens' characters that the most frequent sequence of `n` tokens takes.
 
-        A sequence that comes only once does not count.
+        A sequence that comes only once does not count; of equally frequent ones the longest does.
         Rae et al. 2021 (Gopher, arXiv 2112.11446), table A1.
         """
         coded, lengths = self._numbered
         if len(coded) < n:
             return 0.0
         _, first, count = np.unique(_ngrams(coded, n), return_index=True, return_counts=True)
-        top = int(np.argmax(count))
-        characters = int(lengths[first[top] : first[top] + n].sum())
-        return (
-            min(1.0, int(count[top]) * characters / int(lengths.sum())) if count[top] > 1 else 0.0
-        )
+        most = int(count.max())
+        longest = max(int(lengths[at : at + n].sum()) for at in first[count == most])
+        return min(1.0, most * longest / int(lengths.sum())) if most > 1 else 0.0
 
     def repeated_ngram_share(self, n: int) -> float:
         """The share of the tokens' characters in sequences of `n` tokens that came before.

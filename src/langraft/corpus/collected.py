@@ -1,0 +1,149 @@
+"""All documents that went through the steps, as columns; their texts stay on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from langraft.corpus.account import SNIPPET
+from langraft.corpus.plan import Plan
+
+Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass
+class Documents:
+    """N documents in the order they were read; about 90 bytes each.
+
+    Attributes:
+        parts: the shards' names.
+        part, row: where each document lies: its shard's number, and its number there.
+        start, size: where its text lies in the shard's bytes.
+        source, file, line: where it came from.
+        keys: (N, 2) halves of its 128-bit key.
+        rank: its place in the order of keys.
+        scores: its quality, 0 without a scorer.
+        alive: whether it is still in.
+        cluster, weight: how many near duplicates it stands for, and how often to see it.
+        grade: its place in `choosing.GRADES`.
+    """
+
+    parts: list[str]
+    part: npt.NDArray[np.int32]
+    row: Numbers
+    start: Numbers
+    size: Numbers
+    source: npt.NDArray[np.int16]
+    file: npt.NDArray[np.int32]
+    line: Numbers
+    keys: npt.NDArray[np.uint64]
+    rank: Numbers
+    scores: npt.NDArray[np.float64]
+    alive: Mask
+    cluster: Numbers
+    weight: Numbers
+    grade: npt.NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def of(self, source: int) -> Numbers:
+        """The numbers of a source's documents that are in."""
+        return np.flatnonzero(self.alive & (self.source == source))
+
+    def key(self, number: int) -> bytes:
+        """The 128-bit key of a document."""
+        return bytes(self.keys[number].astype(">u8").tobytes())
+
+
+def load(folder: Path, parts: Sequence[str]) -> Documents:
+    """The columns of all shards in `folder`."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("offsets", "files", "lines", "keys")}
+    columns["scores"] = []
+    for name in parts:
+        with np.load(folder / f"{name}.npz") as stored:
+            for column, held in columns.items():
+                held.append(stored[column])
+    many = [len(files) for files in columns["files"]]
+    part = np.repeat(np.arange(len(parts), dtype=np.int32), many)
+    row = np.concatenate([np.arange(n) for n in many]) if many else np.zeros(0, int)
+    keys = np.concatenate([np.empty((0, 2), np.uint64), *columns["keys"]])
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    sources = np.array([int(name.split("-")[0]) for name in parts], np.int16)
+    ones = np.ones(len(part), np.int64)
+    return Documents(
+        list(parts),
+        part,
+        row.astype(np.int64),
+        _joined([offsets[:-1] for offsets in columns["offsets"]], np.int64),
+        _joined([np.diff(offsets) for offsets in columns["offsets"]], np.int64),
+        sources[part],
+        _joined(columns["files"], np.int32),
+        _joined(columns["lines"], np.int64),
+        keys,
+        rank,
+        _joined(columns["scores"], np.float64),
+        np.ones(len(part), bool),
+        ones,
+        ones.copy(),
+        np.zeros(len(part), np.int8),
+    )
+
+
+def _joined(arrays: list[Any], kind: Any) -> Any:
+    return np.concatenate([np.empty(0, kind), *arrays])
+
+
+OPEN_FILES = 128  # at a time: a source may have thousands of shards
+
+
+class Reader:
+    """Reads single texts of documents; a context manager, because it keeps shards open."""
+
+    def __init__(self, plan: Plan, documents: Documents) -> None:
+        self._plan = plan
+        self._documents = documents
+        self._folder = plan.work / "clean"
+        self._open: dict[int, BinaryIO] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self._open.values():
+            stream.close()
+
+    def _shard(self, part: int) -> BinaryIO:
+        if part not in self._open:
+            if len(self._open) >= OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[part] = (self._folder / f"{self._documents.parts[part]}.text").open("rb")
+        return self._open[part]
+
+    def text(self, number: int, most: int | None = None) -> str:
+        """A document's text, or its first `most` bytes."""
+        documents = self._documents
+        size = int(documents.size[number])
+        stream = self._shard(int(documents.part[number]))
+        stream.seek(int(documents.start[number]))
+        found = stream.read(size if most is None else min(size, most))
+        return found.decode() if most is None else found.decode(errors="ignore")
+
+    def place(self, number: int) -> str:
+        """The file and line a document came from."""
+        documents = self._documents
+        names = self._plan.names[documents.source[number]]
+        return f"{names[documents.file[number]]}:{documents.line[number]}"
+
+    def example(self, number: int) -> dict[str, Any]:
+        """What an account shows of a document."""
+        text = self.text(number, 4 * SNIPPET)[:SNIPPET]
+        return {"place": self.place(number), "snippet": text}

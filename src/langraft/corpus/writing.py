@@ -1,0 +1,147 @@
+"""The last task: chosen documents in their order, as lines of packed JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import zstandard
+
+from langraft.corpus.choosing import GRADES
+from langraft.corpus.collected import Documents, Numbers, Reader
+from langraft.corpus.documents import LEVEL, Document
+from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.leak import HeldOutLines
+from langraft.corpus.plan import Plan, appearing, finish, finished
+from langraft.corpus.shard import load_texts
+
+FRAME_BYTES = 32_000_000  # of text in one task and one frame of the packed file
+
+
+class Frame(NamedTuple):
+    """A stretch of an output file: its name, and the documents in it."""
+
+    name: str
+    numbers: Numbers
+
+
+def frames(documents: Documents, name: str, ordered: Numbers, bins: Numbers) -> list[Frame]:
+    """Cut the ordered documents of one output file where a bin or `FRAME_BYTES` ends."""
+    sizes = documents.size[ordered]
+    before = np.cumsum(sizes) - sizes
+    group = bins[ordered] * (int(before[-1] // FRAME_BYTES) + 1 if len(sizes) else 1)
+    group = group + before // FRAME_BYTES
+    cuts = np.flatnonzero(np.diff(group)) + 1
+    return [
+        Frame(f"{name}-{place:05}", numbers)
+        for place, numbers in enumerate(np.split(ordered, cuts))
+        if len(numbers)
+    ]
+
+
+def store_frames(plan: Plan, found: list[Frame], documents: Documents, bins: Numbers) -> None:
+    """Write down what each task needs to know of its documents."""
+    for frame in found:
+        columns = {
+            f"column_{field.name}": getattr(documents, field.name)[frame.numbers]
+            for field in dataclasses.fields(documents)
+            if field.name not in ("parts", "keys")
+        }
+        with appearing(plan.work / "write" / f"{frame.name}.npz") as path, path.open("wb") as out:
+            np.savez(
+                out,
+                parts=np.array(documents.parts),
+                keys=documents.keys[frame.numbers],
+                bins=bins[frame.numbers],
+                **columns,
+            )
+
+
+def write_frame(plan: Plan, name: str) -> str:
+    """Write the documents of one frame, packed, to `write/NAME.zst`; returns their count."""
+    folder = plan.work / "write"
+    done = finished(folder, name)
+    if done is not None:
+        return done
+    with np.load(folder / f"{name}.npz") as stored:
+        bins, keys, parts = stored["bins"], stored["keys"], stored["parts"].tolist()
+        columns = {
+            name.removeprefix("column_"): stored[name]
+            for name in stored.files
+            if name.startswith("column_")
+        }
+    documents = Documents(parts=parts, keys=keys, **columns)
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+    with (
+        Reader(plan, documents) as reader,
+        appearing(folder / f"{name}.zst") as path,
+        path.open("wb") as raw,
+        compressor.stream_writer(raw) as stream,
+    ):
+        for number, notes in enumerate(_notes(plan, documents)):
+            stream.write(_document(plan, documents, reader, number, notes, bins).to_line())
+    return finish(folder, name, {"documents": len(documents)})
+
+
+def _notes(plan: Plan, documents: Documents) -> list[dict[str, Any]]:
+    """What the steps noted of each document; each shard's notes are read once."""
+    found: list[dict[str, Any]] = [{} for _ in range(len(documents))]
+    for part in np.unique(documents.part).tolist():
+        path = plan.work / "clean" / f"{documents.parts[part]}.notes.json"
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        if notes:
+            members = np.flatnonzero(documents.part == part)
+            for number, row in zip(members.tolist(), documents.row[members].tolist(), strict=True):
+                found[number] = notes.get(str(row), {})
+    return found
+
+
+def _document(
+    plan: Plan,
+    documents: Documents,
+    reader: Reader,
+    number: int,
+    notes: dict[str, Any],
+    bins: Numbers,
+) -> Document:
+    source = plan.corpus.sources[documents.source[number]]
+    meta = {"place": reader.place(number), **notes}
+    if documents.cluster[number] > 1:
+        meta["cluster"] = int(documents.cluster[number])
+    if documents.grade[number]:
+        meta["grade"] = GRADES[documents.grade[number]]
+    if plan.corpus.dedup.rehydrate:
+        meta["weight"] = int(documents.weight[number])
+    if plan.corpus.buckets.count > 1 and bins[number] >= 0:
+        meta["bin"] = int(bins[number])
+    name = f"{source.name}-{documents.key(number).hex()}"
+    text = reader.text(number)
+    return Document(name, text, source.name, source.language, source.bucket, meta)
+
+
+def guard_part(plan: Plan, name: str) -> str:
+    """How much each document of a shard shares with a held-out one, into `guard/NAME.npy`."""
+    folder = plan.work / "guard"
+    done = finished(folder, name)
+    if done is not None:
+        return done
+    with np.load(folder / "held.npz") as stored:
+        held = HeldOutLines(Texts(stored["data"], stored["offsets"]))
+    shares = held.largest_shares(load_texts(plan.work / "clean", name))
+    with appearing(folder / f"{name}.npy") as path, path.open("wb") as stream:
+        np.save(stream, shares)
+    return finish(folder, name, {"documents": len(shares)})
+
+
+def join(folder: Path, found: list[Frame], out: Any) -> int:
+    """Append the packed frames to the open file `out`; returns the documents in them."""
+    documents = 0
+    for frame in found:
+        documents += len(frame.numbers)
+        with (folder / f"{frame.name}.zst").open("rb") as packed:
+            while block := packed.read(1 << 20):
+                out.write(block)
+    return documents
