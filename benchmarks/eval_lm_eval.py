@@ -1,6 +1,11 @@
 """Five-shot MMLU and CMMLU against lm-evaluation-harness: the same model, files and prompts; the
 log-probabilities of every question side by side, and the time of each.
 
+The harness reads every prompt whole, so its time is proportional to the tokens of its prompts,
+while the worked examples of a subject cost langraft one reading however many questions follow. With
+`--referee` the harness is timed on the first so many questions of each subject only, and its
+tokens per second stand for the rest; both figures are printed.
+
 Needs lm-eval (`make bench-setup`) in the Python that runs it:
 `python benchmarks/eval_lm_eval.py --model FOLDER --data FOLDER_OR_ARCHIVE --suite mmlu`.
 """
@@ -18,6 +23,7 @@ from typing import Any
 import torch
 
 from langraft.checkpoint.folder import load_model, load_tokenizer
+from langraft.evals.plan import make_plan
 from langraft.evals.suite import Reader, evaluate
 from langraft.evals.suites import Exam, load_exam, name_of
 
@@ -116,9 +122,16 @@ def ours(reader: Reader, exam: Exam) -> tuple[dict[str, list[float]], float, dic
 
 
 def furthest(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
-    """The largest difference of any log-probability."""
-    assert one.keys() == other.keys(), sorted(one.keys() ^ other.keys())[:3]
-    return max(abs(a - b) for key in one for a, b in zip(one[key], other[key], strict=True))
+    """The largest difference of any log-probability that both hold."""
+    shared = one.keys() & other.keys()
+    assert shared, "no question is in both"
+    return max(abs(a - b) for key in shared for a, b in zip(one[key], other[key], strict=True))
+
+
+def prompt_tokens(reader: Reader, exam: Exam) -> int:
+    """Tokens of all prompts when each is read whole."""
+    plan = make_plan(exam, "lm-eval", reader.encode, reader.window)
+    return sum(len(item.prompt.ids) for item in plan.items)
 
 
 def right(scores: dict[str, list[float]], exam: Exam) -> float:
@@ -126,6 +139,7 @@ def right(scores: dict[str, list[float]], exam: Exam) -> float:
     answers = {
         f"{s.key}/{n}": q.answers[0] for s in exam.subjects for n, q in enumerate(s.questions)
     }
+    scores = {key: values for key, values in scores.items() if key in answers}
     return sum("ABCD"[v.index(max(v))] == answers[k] for k, v in scores.items()) / len(scores)
 
 
@@ -137,6 +151,7 @@ def main() -> None:
     parser.add_argument("--suite", choices=sorted(HEADS), default="mmlu")
     parser.add_argument("--limit", type=int, default=10, help="questions a subject")
     parser.add_argument("--subjects", type=int, default=10)
+    parser.add_argument("--referee", type=int, help="questions a subject that lm-eval reads")
     parser.add_argument("--batch", type=int, default=8, help="lm-eval's batch size")
     parser.add_argument("--window", type=int, default=2048)
     parser.add_argument("--plain", action="store_true", help="also score without shared prefixes")
@@ -162,12 +177,19 @@ def main() -> None:
         plain, plain_seconds, _ = ours(dataclasses.replace(reader, share=False), exam)
         result["plain seconds"] = round(plain_seconds, 1)
         result["shared against plain, largest difference"] = furthest(scores, plain)
-    theirs, their_seconds = referee(model, tokenizer, exam, arguments.batch, arguments.window)
+    part = slice_of(
+        arguments.suite, arguments.data, arguments.referee or arguments.limit, arguments.subjects
+    )
+    theirs, their_seconds = referee(model, tokenizer, part, arguments.batch, arguments.window)
+    whole = prompt_tokens(reader, exam) / prompt_tokens(reader, part)
     result |= {
+        "lm-eval questions": len(theirs),
         "lm-eval seconds": round(their_seconds, 1),
-        "lm-eval accuracy": right(theirs, exam),
+        "lm-eval seconds for all, by tokens": round(their_seconds * whole, 1),
+        "langraft accuracy on these": right(scores, part),
+        "lm-eval accuracy on these": right(theirs, part),
         "largest difference of a log-probability": furthest(scores, theirs),
-        "times faster": round(their_seconds / seconds, 2),
+        "times faster": round(their_seconds * whole / seconds, 2),
     }
     for key, value in result.items():
         print(f"{key:42} {value}")
