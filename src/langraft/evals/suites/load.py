@@ -135,7 +135,7 @@ def _asked(
         )
     if seed is not None:
         random.Random(f"{seed}/{suite}/{subject.key}").shuffle(pool)
-    return Subject(subject.key, subject.questions[:limit], pool[:shots], subject.skipped)
+    return dataclasses.replace(subject, questions=subject.questions[:limit], shots=pool[:shots])
 
 
 def _of_one_root(suite: str, data: str, files: Files) -> Files:
