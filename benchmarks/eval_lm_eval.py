@@ -113,7 +113,11 @@ def referee(
             return found
 
     lm = Timed(
-        pretrained=model, tokenizer=tokenizer, batch_size=batch, device="cpu", max_length=window
+        pretrained=model,
+        tokenizer=tokenizer,
+        batch_size=batch,
+        device=str(model.device),
+        max_length=window,
     )
     with tempfile.TemporaryDirectory() as folder:
         tasks = tasks_of(exam, Path(folder))
