@@ -100,7 +100,7 @@ def longbench(
         BadInput: a record lacks a field.
     """
     prompts, lengths = (_config(files, name) for name in (PROMPTS, LENGTHS))
-    found = []
+    found: list[Subject] = []
     for name, content in sorted(files.items()):
         matched = pattern.search(name)
         if matched is None or not matched["subject"]:
