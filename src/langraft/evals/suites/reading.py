@@ -76,7 +76,7 @@ def _squad_questions(name: str, content: bytes) -> list[Question]:
     tree = json_of(name, content)
     if not isinstance(tree, dict):
         raise BadInput(f"{name}: an object with 'data' was expected, not {type(tree).__name__}")
-    found = []
+    found: list[Question] = []
     for article in field(name, tree, "data"):
         for paragraph in field(name, article, "paragraphs"):
             passage = str(field(name, paragraph, "context"))
