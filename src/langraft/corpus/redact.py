@@ -13,7 +13,8 @@ from langraft.corpus.kernels.texts import Texts
 
 PATTERNS: Mapping[str, re.Pattern[str]] = {
     "email": re.compile(
-        r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
+        r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])",
+        re.ASCII,  # a Chinese character may stand right beside an address
     ),
     # GB 11643-1999: six digits of the region, date of birth, three of order, a check digit
     "identity": re.compile(
