@@ -17,7 +17,7 @@ from pathlib import Path
 from langraft.core.io import open_binary
 from langraft.tokenizer.compare import measure
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.extend import extend_tokenizer
+from langraft.tokenizer.extend import Rules, extend_tokenizer
 
 SIZES = (800, 1_024, 1_600, 2_400, 4_000)
 DATA = Path(__file__).resolve().parent.parent / "data" / "quickstart" / "zh.jsonl.zst"
@@ -31,9 +31,7 @@ def row(base: Path, size: int, learn: list[str], held: list[str]) -> str:
             base,
             learn,
             size=size,
-            scripts=["Han"],
-            min_frequency=2,
-            max_piece_characters=16,
+            rules=Rules(("Han",)),
             out=Path(out),
         )
         seconds = time.monotonic() - started

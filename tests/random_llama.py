@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from langraft.data.pack import Batch, Mix, Stream
+from langraft.data.course import Course, Layout
+from langraft.data.pack import Batch, Stream
 from langraft.data.shards import Shard
 from langraft.train.precision import Device
+from langraft.train.pretrain import Place
 
 torch.set_num_threads(1)  # models this small are slower on two threads, and sums may differ
 
 CPU = Device("cpu", bf16=False)
+HERE = Place(CPU)
 
 
 def random_llama(
@@ -45,10 +48,31 @@ def random_shard(lengths: list[int], vocab: int, seed: int = 0) -> Shard:
     return Shard(generator.integers(0, vocab, offsets[-1]).astype(np.uint32), offsets)
 
 
-def random_mix(vocab: int = 64, *, rows: int = 8, row_tokens: int = 16, steps: int = 8) -> Mix:
+def course_over(
+    shards: dict[str, list[Shard]],
+    shares: dict[str, float],
+    *,
+    rows: int = 8,
+    row_tokens: int = 16,
+    steps: int = 8,
+    seed: int = 5,
+    **layout: float,
+) -> Course:
+    """A course over shards by part of the mix."""
+
+    def bucket(number: int) -> dict[str, Stream]:
+        part = (number, int(layout.get("buckets", 1)))
+        return {name: Stream(held, seed, part) for name, held in shards.items()}
+
+    return Course(shares, Layout(rows, row_tokens, steps, **layout), bucket)  # type: ignore[arg-type]
+
+
+def random_course(
+    vocab: int = 64, *, rows: int = 8, row_tokens: int = 16, steps: int = 8
+) -> Course:
     """One language of uneven documents."""
-    stream = Stream([random_shard([5, 21, 40, 3, 9, 33, 14], vocab)], seed=5)
-    return Mix({"zh": stream}, {"zh": 1.0}, rows=rows, row_tokens=row_tokens, steps=steps)
+    shard = random_shard([5, 21, 40, 3, 9, 33, 14], vocab)
+    return course_over({"zh": [shard]}, {"zh": 1.0}, rows=rows, row_tokens=row_tokens, steps=steps)
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -28,6 +28,8 @@ SMALL = (
     "pretrain.0.checkpoint_seconds=0.05",
     "eval.max_bytes=3000",
     "eval.prompts=[第一条 为了]",
+    "eval.suites={csv: 1}",
+    "eval.data=DATA/exam.csv",
     "forgetting.on_breach=warn",
     "hardware.precision=fp32",
     "hardware.threads=1",
@@ -45,6 +47,7 @@ def build_small(folder: Path, root: Path) -> None:
         for record in read_texts(root / f"data/quickstart/{language}.jsonl.zst", "text"):
             lines.append(json.dumps({"text": record.text[:3000]}, ensure_ascii=False))
         (folder / f"{language}.jsonl").write_text("\n".join(lines[:count]) + "\n", encoding="utf-8")
+    write_exam(folder / "exam.csv")
     english = [record["text"] for record in records(folder / "en.jsonl")]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -72,6 +75,14 @@ def build_small(folder: Path, root: Path) -> None:
         eos_token_id=0,
     )
     LlamaForCausalLM(config).save_pretrained(folder / "base")
+
+
+def write_exam(path: Path) -> None:
+    """Twelve questions of one subject, and one worked example."""
+    rows = [f"Which is the letter {n}?,a,b,c,d,{'ABCD'[n % 4]},letters,test" for n in range(12)]
+    rows.append("Which is the first letter?,a,b,c,d,A,letters,dev")
+    header = "question,A,B,C,D,answer,subject,split"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
 
 
 def command(small: Path, root: Path, out: Path, *more: str) -> list[str]:

@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from langraft.core.io import open_binary
 from langraft.tokenizer.encoder import Encoder, load_encoder
-from langraft.tokenizer.extend import extend_tokenizer
+from langraft.tokenizer.extend import Rules, extend_tokenizer
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "data" / "quickstart"
 LLAMA3_SPLIT = (
@@ -160,9 +160,7 @@ def extend_quickly(base: Path, out: Path, *, size: int, texts: list[str]) -> dic
         base,
         texts,
         size=size,
-        scripts=["Han"],
-        min_frequency=5,
-        max_piece_characters=4,
+        rules=Rules(("Han",), min_frequency=5, max_piece_characters=4),
         out=out,
     )
 

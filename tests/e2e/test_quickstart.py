@@ -40,6 +40,16 @@ def test_every_stage_leaves_its_numbers(done: Path) -> None:
     assert bits["adapted"]["en"] < bits["base"]["en"]
     assert [t["met"] for t in evaluated["targets"]] == [False, True, True]
     assert evaluated["samples"][0]["prompt"] == "第一条 为了"
+    (suite,) = evaluated["suites"]
+    assert (suite["suite"], suite["card"]["protocol"], suite["card"]["shots"]) == (
+        *("csv", "colossal"),
+        1,
+    )
+    assert suite["base"]["count"] == suite["adapted"]["count"] == 12
+    assert len((done / "eval/suites/csv/base/questions-0.jsonl").read_text().splitlines()) == 12
+    page = (done / "report.html").read_text(encoding="utf-8")
+    assert "your own csv" in page
+    assert f"{100 * suite['adapted']['value']:.2f}" in page
 
 
 def test_the_model_is_an_ordinary_folder(done: Path) -> None:

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_llama import CPU, random_llama, random_shard, weights
+from random_llama import HERE, course_over, random_llama, random_shard, weights
 
 from langraft.core.metrics import MetricsLog, read_metrics
-from langraft.data.pack import Mix, Stream
+from langraft.data.course import Course
+from langraft.data.pack import Row
 from langraft.recipe import Pretrain
-from langraft.train.optim import wsd
 from langraft.train.pretrain import pretrain
+from langraft.train.schedule import wsd
 
 ROW, ROWS, STEPS = 24, 4, 5
 
 
-def _mix() -> Mix:
+def _course() -> Course:
     """Documents of exactly one row, so that rows are documents and nothing is packed."""
-    stream = Stream([random_shard([ROW] * 11, 64)], seed=3)
-    return Mix({"zh": stream}, {"zh": 1.0}, rows=ROWS, row_tokens=ROW, steps=STEPS)
+    shard = random_shard([ROW] * 11, 64)
+    return course_over({"zh": [shard]}, {"zh": 1.0}, rows=ROWS, row_tokens=ROW, steps=STEPS, seed=3)
+
+
+def _rows(step: int) -> list[Row]:
+    course = _course()
+    return [course.read(step, place) for place in course.places(step)]
 
 
 def _stage() -> Pretrain:
@@ -44,9 +50,9 @@ def _by_hand(model: torch.nn.Module) -> list[float]:
         [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
         betas=(0.9, 0.95),
     )
-    mix, losses = _mix(), []
+    losses = []
     for step in range(STEPS):
-        ids = torch.tensor([row[0].tolist() for row in mix.rows(step)])
+        ids = torch.tensor([row[0].tolist() for row in _rows(step)])
         loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -61,10 +67,10 @@ def _by_hand(model: torch.nn.Module) -> list[float]:
 @pytest.mark.parametrize("tied", [False, True])
 def test_five_steps_of_a_plain_transformers_loop(tmp_path: Path, tied: bool) -> None:
     ours, theirs = random_llama(tied=tied), random_llama(tied=tied)
-    assert {len(row) for step in range(STEPS) for row in _mix().rows(step)} == {1}
+    assert {len(row) for step in range(STEPS) for row in _rows(step)} == {1}
     wanted = _by_hand(theirs)
     log = MetricsLog(tmp_path / "metrics.jsonl", "adapt")
-    pretrain(ours, _mix(), _stage(), (64, 64), CPU, tmp_path, log, lambda step, tokens: None)
+    pretrain(ours, _course(), _stage(), (64, 64), HERE, tmp_path, log, lambda step, tokens: None)
     found = [record["loss"] for record in read_metrics(tmp_path / "metrics.jsonl")]
     assert found == pytest.approx(wanted, abs=1e-5 + 5e-6)  # the log keeps five decimals
     assert wanted[-1] < wanted[0]

@@ -64,6 +64,11 @@ def resolve_base(base: str, root: Path) -> Path:
     """
     place = root / base
     if place.is_dir():
+        if (place / "params.json").exists() and not (place / "config.json").exists():
+            raise BadInput(
+                f"base {base!r}: {place} is in Meta's own layout; make a Hugging Face folder of it "
+                "first: `langraft checkpoint convert`"
+            )
         if not (place / "config.json").exists():
             raise BadInput(
                 f"base {base!r}: the folder {place} holds no config.json, so it is not a model"

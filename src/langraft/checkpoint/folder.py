@@ -60,8 +60,8 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMo
         raise BadInput(f"{folder}: no config.json, so this is not a model folder")
     if not any(folder.glob("*.safetensors")):
         raise BadInput(
-            f"{folder}: no .safetensors weights; pickled weights are never loaded, convert them "
-            f"first"
+            f"{folder}: no .safetensors weights; pickled weights are never loaded, make "
+            "safetensors of them first: `langraft checkpoint convert`"
         )
     try:
         with quiet():

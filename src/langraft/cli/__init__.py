@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from langraft.cli import corpus, evals, graft, run, serve, tokenizer
+from langraft.cli import arena, checkpoint, corpus, evals, export, graft, run, serve, tokenizer
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -29,8 +29,11 @@ for verbs, name in (
     (corpus.app, "corpus"),
     (tokenizer.app, "tokenizer"),
     (graft.app, None),
+    (checkpoint.app, "checkpoint"),
     (evals.app, "eval"),
+    (export.app, "export"),
     (serve.app, None),
+    (arena.app, "arena"),
 ):
     app.add_typer(verbs, name=name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,14 @@ def answer(result: dict[str, Any], as_json: bool) -> None:
     """Print the result as one JSON line when it was asked for."""
     if as_json:
         sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+def stream_of(patterns: list[str]) -> Iterator[str]:
+    """The same texts one by one, for files too large to hold."""
+    from langraft.corpus.readers import expand, read_texts
+
+    for path in expand(patterns, Path()):
+        yield from (record.text for record in read_texts(path, "text"))
 
 
 def texts_of(patterns: list[str]) -> list[str]:

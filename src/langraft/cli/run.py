@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,10 @@ def run_command(
     from langraft.report import write_report
 
     this = Run(loaded, recipe.resolve().parent, out or Path("runs") / loaded.name)
-    go(this, until=until, fresh=fresh, twin=twin)
+    try:
+        go(this, until=until, fresh=fresh, twin=twin)
+    finally:
+        this.leave()
     page = write_report(this.out)
     result = show(this)
     say(f"report: {page}")
@@ -55,14 +59,22 @@ def train_command(
     ],
     out: Out,
     set_: Set = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="forget what an earlier call left of this stage")
+    ] = False,
     json_: Json = False,
 ) -> None:
-    """Do one training stage of a run whose earlier stages are done.
+    """Do one training stage of a run whose earlier stages are done; `torchrun` starts it on many
+    devices.
 
-    Example: `langraft train recipes/quickstart-zh.yaml --stage knowledge --out runs/quickstart-zh`
+    Example: `langraft train recipes/quickstart-zh.yaml --stage adapt --out runs/quickstart-zh`
+
+    Eight GPUs: `torchrun --nproc-per-node 8 -m langraft train my.yaml --stage one --out runs/my`
     """
     from langraft.core.errors import BadInput
+    from langraft.core.io import PARTIAL, remove
     from langraft.core.manifest import run_lock, run_stage
+    from langraft.core.messages import console
     from langraft.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_ or [])
@@ -72,9 +84,19 @@ def train_command(
     from langraft.pipeline import Run, stage_of
 
     this = Run(loaded, recipe.resolve().parent, out)
-    with run_lock(out):
-        manifest = run_stage(out, stage_of(this, f"pretrain-{stage}"))
-    answer(manifest["results"], json_)
+    ranks = this.ranks
+    console.quiet = not ranks.lead
+    with run_lock(out) if ranks.lead else nullcontext():
+        try:
+            if fresh and ranks.lead:
+                remove(out / f"pretrain-{stage}{PARTIAL}")
+            ranks.wait()
+            made = stage_of(this, f"pretrain-{stage}")
+            manifest = run_stage(out, made, lead=ranks.lead, wait=ranks.wait)
+        finally:
+            this.leave()
+    if ranks.lead:
+        answer(manifest["results"], json_)
 
 
 @app.command("report")

@@ -56,8 +56,15 @@ class Stage:
         return sha256_json({"settings": self.settings, "inputs": dict(self.inputs)})
 
 
-def run_stage(run: Path, stage: Stage) -> dict[str, Any]:
+def run_stage(
+    run: Path, stage: Stage, *, lead: bool = True, wait: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Do `stage` inside the run folder `run`, or skip it when its manifest matches.
+
+    Args:
+        lead: whether this process prepares and finishes the folder; of several that work together
+            one does.
+        wait: returns when all of them have called it.
 
     Returns:
         The stage's manifest: stage, fingerprint, settings, inputs, outputs (sha256 by relative
@@ -66,6 +73,7 @@ def run_stage(run: Path, stage: Stage) -> dict[str, Any]:
     """
     final = run / stage.name
     done = read_manifest(final)
+    wait()
     if done is not None and done[FINGERPRINT] == stage.fingerprint and _complete(final, done):
         (final / FINGERPRINT).unlink(missing_ok=True)
         say(f"[green]done before[/green]  {stage.name}")
@@ -73,13 +81,18 @@ def run_stage(run: Path, stage: Stage) -> dict[str, Any]:
     partial = run / (stage.name + PARTIAL)
     with disk_errors(partial):
         mark = partial / FINGERPRINT
-        if not mark.exists() or mark.read_text() != stage.fingerprint:
+        if lead and (not mark.exists() or mark.read_text() != stage.fingerprint):
             remove(partial)
             partial.mkdir(parents=True)
             mark.write_text(stage.fingerprint)
+        wait()
         started = time.monotonic()
         results = stage.work(partial)
         seconds = round(time.monotonic() - started, 1)
+        wait()
+        if not lead:
+            wait()
+            return read_manifest(final) or {}
         manifest = {
             "stage": stage.name,
             FINGERPRINT: stage.fingerprint,
@@ -98,6 +111,7 @@ def run_stage(run: Path, stage: Stage) -> dict[str, Any]:
         write_json(partial / MANIFEST, manifest)
         replace_folder(partial, final)
         (final / FINGERPRINT).unlink()
+        wait()
     say(f"[green]done[/green]  {stage.name}  [dim]{seconds:.0f} s[/dim]")
     return manifest
 

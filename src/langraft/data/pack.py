@@ -1,5 +1,4 @@
-"""Packing and mixing: rows of equal length cut from endless streams of documents, in exact shares,
-for any step at once.
+"""Packing: rows of equal length cut from endless streams of documents, at any place at once.
 
 No token is lost: documents follow one another without padding, and one that does not fit goes on in
 the next row.
@@ -8,7 +7,7 @@ the next row.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,31 +29,55 @@ class Batch:
         position_ids: 0 at the start of each piece, counting up; shape (T,).
         boundaries: where each piece starts, and T at the end (cumulative lengths); shape (pieces +
             1,).
+        part_of: which part of the mix each token belongs to, shape (T,); empty when nobody asks.
     """
 
     input_ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     position_ids: NDArray[np.int64]
     boundaries: NDArray[np.int32]
+    part_of: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def counted(self) -> int:
         """Labels that count towards the loss."""
         return int((self.labels != IGNORE).sum())
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest piece."""
+        return int(np.diff(self.boundaries).max())
+
 
 class Stream:
     """The documents of some shards as one endless sequence of tokens, reshuffled every epoch by the
     seed.
+
+    Attributes:
+        tokens: tokens in one epoch.
     """
 
-    def __init__(self, shards: Sequence[Shard], seed: int) -> None:
+    def __init__(self, shards: Sequence[Shard], seed: int, part: tuple[int, int] = (0, 1)) -> None:
+        """With `part` (i, n) only every n-th document is read, from the i-th on.
+
+        Raises:
+            BadInput: no document is left.
+        """
         self._shards = shards
         self._seed = seed
-        self._documents = [(s, d) for s, shard in enumerate(shards) for d in range(shard.documents)]
+        every = slice(part[0], None, part[1])
+        homes = [np.full(shard.documents, n, np.int32) for n, shard in enumerate(shards)]
+        self._home: NDArray[np.int32] = np.concatenate(homes)[every]
+        firsts = [np.asarray(shard.offsets[:-1]) for shard in shards]
+        self._first: NDArray[np.int64] = np.concatenate(firsts)[every]
         lengths = [np.diff(shard.offsets) for shard in shards]
-        self._lengths: NDArray[np.int64] = np.concatenate(lengths)
+        self._lengths: NDArray[np.int64] = np.concatenate(lengths)[every]
         self.tokens = int(self._lengths.sum())
+        if not self.tokens:
+            raise BadInput(
+                f"part {part[0] + 1} of {part[1]}: there is no document left for it; "
+                "take fewer buckets"
+            )
         self._epoch = -1
         self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._starts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -62,111 +85,52 @@ class Stream:
     def _turn_to(self, epoch: int) -> None:
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
-            self._order = generator.permutation(len(self._documents))
-            self._starts = np.concatenate([[0], np.cumsum(self._lengths[self._order])])
+            self._order = generator.permutation(len(self._lengths))
+            self._starts = np.zeros(len(self._order) + 1, dtype=np.int64)
+            np.cumsum(self._lengths[self._order], out=self._starts[1:])
             self._epoch = epoch
 
     def pieces(self, start: int, length: int) -> Row:
         """Tokens `start` to `start + length` of the stream, split where documents meet."""
         found: Row = []
+        place = -1
         while length > 0:
             epoch, within = divmod(start, self.tokens)
-            self._turn_to(epoch)
-            place = int(np.searchsorted(self._starts, within, side="right")) - 1
-            shard_index, document = self._documents[self._order[place]]
-            shard = self._shards[shard_index]
-            first = int(shard.offsets[document]) + within - int(self._starts[place])
-            last = min(int(shard.offsets[document + 1]), first + length)
-            found.append(shard.tokens[first:last].astype(np.int64))
-            start, length = start + last - first, length - (last - first)
+            if epoch != self._epoch or place < 0:
+                self._turn_to(epoch)
+                place = int(np.searchsorted(self._starts, within, side="right")) - 1
+            document = self._order[place]
+            inside = within - int(self._starts[place])
+            taken = min(int(self._lengths[document]) - inside, length)
+            first = int(self._first[document]) + inside
+            tokens = self._shards[self._home[document]].tokens
+            if taken:
+                found.append(tokens[first : first + taken].astype(np.int64))
+            start, length, place = start + taken, length - taken, place + 1
         return found
 
 
-class Mix:
-    """Batches of `rows` packed rows in exact shares by language.
+def assemble(
+    rows: Iterable[Row], *, across: bool = False, parts: Sequence[int] | None = None
+) -> Batch:
+    """Lay the pieces of some rows end to end; labels never reach into the next piece.
 
-    Each batch takes whole rows; what a share leaves over is carried to the next batch (error
-    diffusion), so that after any
-    number of steps every language is within one row of its share.
+    Args:
+        across: treat a whole row as one piece.
+        parts: which part of the mix each row belongs to.
     """
-
-    def __init__(
-        self,
-        streams: Mapping[str, Stream],
-        shares: Mapping[str, float],
-        *,
-        rows: int,
-        row_tokens: int,
-        steps: int,
-    ) -> None:
-        """Lay out all `steps` batches.
-
-        Raises:
-            BadInput: a language with a share has no documents.
-        """
-        missing = [
-            language for language, share in shares.items() if share > 0 and language not in streams
-        ]
-        if missing:
-            raise BadInput(
-                f"mix: language {missing[0]!r} has a share but no documents in the corpus"
-            )
-        self.languages = [language for language in shares if shares[language] > 0]
-        self._streams = streams
-        self._row_tokens = row_tokens
-        self.counts = diffuse([shares[language] for language in self.languages], rows, steps)
-        self._before = np.concatenate(
-            [np.zeros((1, len(self.languages)), np.int64), np.cumsum(self.counts, axis=0)]
-        )
-
-    def rows(self, step: int) -> list[Row]:
-        """The packed rows of 0-based `step`, each as pieces of documents."""
-        found = []
-        for column, language in enumerate(self.languages):
-            first = int(self._before[step, column])
-            for row in range(first, first + int(self.counts[step, column])):
-                found.append(
-                    self._streams[language].pieces(row * self._row_tokens, self._row_tokens)
-                )
-        return found
-
-    def achieved(self, steps: int) -> dict[str, float]:
-        """The share of rows each language really had in the first `steps` batches."""
-        taken = self._before[steps]
-        return {
-            language: round(float(n / taken.sum()), 4)
-            for language, n in zip(self.languages, taken, strict=True)
-        }
-
-
-def diffuse(shares: Sequence[float], rows: int, steps: int) -> NDArray[np.int64]:
-    """Whole rows for each step and share, shape (steps, shares): every step sums to `rows`, and no
-    running total is ever a row or more away from its share.
-
-    Rows go one by one to the share whose deadline comes first among those that are owed enough
-    (R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32, 1980); giving each row
-    to the share that is owed most would break the bound with three languages or more.
-    """
-    wanted = np.asarray(shares, dtype=np.float64) / sum(shares)
-    enough = 1 / max(2, 2 * len(wanted) - 2)
-    pace = np.where(wanted > 0, wanted, 1.0)
-    counts = np.zeros((steps, len(wanted)), dtype=np.int64)
-    taken = np.zeros(len(wanted))
-    for row in range(steps * rows):
-        owed = wanted * (row + 1) - taken
-        deadline = np.ceil((1 - enough - owed) / pace - 1e-9)
-        chosen = int(np.argmin(np.where(owed >= enough - 1e-9, deadline, np.inf)))
-        counts[row // rows, chosen] += 1
-        taken[chosen] += 1
-    return counts
-
-
-def assemble(rows: Iterable[Row]) -> Batch:
-    """Lay the pieces of some rows end to end; labels never reach into the next piece."""
+    if across:
+        rows = [[np.concatenate(row)] for row in rows]
+    rows = list(rows)
     pieces = [piece for row in rows for piece in row]
     ids = np.concatenate(pieces)
-    boundaries = np.cumsum([0, *map(len, pieces)], dtype=np.int32)
+    lengths = np.fromiter((len(piece) for piece in pieces), np.int64, len(pieces))
+    boundaries = np.zeros(len(pieces) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=boundaries[1:])
     labels = np.append(ids[1:], IGNORE)
     labels[boundaries[1:] - 1] = IGNORE
-    positions = np.concatenate([np.arange(len(piece)) for piece in pieces])
-    return Batch(ids, labels, positions, boundaries)
+    positions = np.arange(len(ids)) - np.repeat(boundaries[:-1].astype(np.int64), lengths)
+    if parts is None:
+        return Batch(ids, labels, positions, boundaries)
+    sizes = [sum(map(len, row)) for row in rows]
+    return Batch(ids, labels, positions, boundaries, np.repeat(np.asarray(parts), sizes))

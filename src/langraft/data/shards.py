@@ -1,20 +1,29 @@
-"""Tokenised shards: one flat array of token ids and one of document offsets for each source,
-memory-mapped on reading.
+"""Tokenised shards: one flat array of token ids and one of document offsets for each part of a
+source, memory-mapped on reading, whatever their size.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from langraft.core.errors import BadInput
+from langraft.core.io import PARTIAL, disk_errors, remove
+from langraft.tokenizer.encoder import Encoder, load_encoder
 
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
+DONE = "parts"
+PART_CHARACTERS = 8_000_000  # of text in one part: seconds of work, so a kill loses little
 Encode = Callable[[list[str]], list[list[int]]]
 
 
@@ -52,14 +61,22 @@ def write_shard(folder: Path, texts: Iterable[str], encode: Encode, frame: Frame
     Raises:
         BadInput: there is no text.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    encoded = [[frame.start, *ids, frame.end] for ids in encode(list(texts))]
+    encoded = encode(list(texts))
     if not encoded:
         raise BadInput(f"{folder.name}: no documents to tokenise")
-    tokens = np.fromiter((token for ids in encoded for token in ids), dtype=np.uint32)
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    np.save(folder / TOKENS, tokens)
-    np.save(folder / OFFSETS, offsets)
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(ids) + 2 for ids in encoded], out=offsets[1:])
+    tokens = np.empty(int(offsets[-1]), dtype=np.uint32)
+    for ids, start, end in zip(encoded, offsets[:-1], offsets[1:], strict=True):
+        tokens[start], tokens[end - 1] = frame.start, frame.end
+        tokens[start + 1 : end - 1] = ids
+    partial = folder.with_name(folder.name + PARTIAL)
+    with disk_errors(folder):
+        remove(partial)
+        partial.mkdir(parents=True)
+        np.save(partial / TOKENS, tokens)
+        np.save(partial / OFFSETS, offsets)
+        partial.rename(folder)
     return Shard(tokens, offsets)
 
 
@@ -69,3 +86,95 @@ def read_shard(folder: Path) -> Shard:
         np.load(folder / TOKENS, mmap_mode="r", allow_pickle=False),
         np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False),
     )
+
+
+def read_source(folder: Path) -> list[Shard]:
+    """The parts of a source that `tokenise` wrote, in order."""
+    count = int((folder / DONE).read_text())
+    return [read_shard(folder / f"{number:05d}") for number in range(count)]
+
+
+def tokenise(
+    folder: Path, texts: Iterable[str], tokenizer: Path, frame: Frame, workers: int | None = None
+) -> list[Shard]:
+    """Tokenise one source into `folder`, once: what an earlier call finished is only read.
+
+    Texts are dealt out in parts of about `PART_CHARACTERS`, each written by one process under its
+    own name. A killed call keeps its finished parts. The result does not depend on the number of
+    workers. `tokenizer` is what `load_encoder` reads.
+
+    Raises:
+        BadInput: there is no text.
+    """
+    if (folder / DONE).exists():
+        return read_source(folder)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    parts = enumerate(_parts(texts))
+    ahead = list(itertools.islice(parts, 2))
+    if len(ahead) < 2:
+        for number, part in ahead:
+            _write_part(folder / f"{number:05d}", part, load_encoder(tokenizer), frame)
+        count = len(ahead)
+    else:
+        count = _in_processes(folder, itertools.chain(ahead, parts), tokenizer, frame, workers)
+    if not count:
+        raise BadInput(f"{folder.name}: no documents to tokenise")
+    (folder / DONE).write_text(str(count))
+    return read_source(folder)
+
+
+def _in_processes(
+    folder: Path,
+    parts: Iterable[tuple[int, list[str]]],
+    tokenizer: Path,
+    frame: Frame,
+    workers: int | None,
+) -> int:
+    """Write every part; at most two wait for each process, so that memory stays bounded."""
+    workers = workers or len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    pending: deque[Future[None]] = deque()
+    count = 0
+    with ProcessPoolExecutor(workers, context, _prepare, (tokenizer, frame)) as pool:
+        for number, part in parts:
+            count += 1
+            place = folder / f"{number:05d}"
+            if place.exists():
+                continue
+            pending.append(pool.submit(_work, place, part))
+            if len(pending) > 2 * workers:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+    return count
+
+
+def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        part.append(text)
+        size += len(text)
+        if size >= PART_CHARACTERS:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _write_part(folder: Path, part: list[str], encoder: Encoder, frame: Frame) -> None:
+    if not folder.exists():
+        write_shard(folder, part, encoder.encode_batch, frame)
+
+
+_worker: dict[str, tuple[Encoder, Frame]] = {}
+
+
+def _prepare(path: Path, frame: Frame) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process a core is enough
+    _worker["own"] = (load_encoder(path), frame)
+
+
+def _work(folder: Path, part: list[str]) -> None:
+    _write_part(folder, part, *_worker["own"])

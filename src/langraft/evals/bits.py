@@ -33,6 +33,11 @@ class Bits:
         """Bits per UTF-8 byte: nats / ln 2 / bytes."""
         return self.nats / math.log(2) / self.bytes
 
+    @property
+    def perplexity(self) -> float:
+        """exp(nats a token): comparable only between models of one tokenizer."""
+        return math.exp(self.nats / self.tokens)
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:

@@ -1,10 +1,4 @@
-"""New rows of the input and output matrices.
-
-A row that starts as the mean of its sub-tokens' rows (FVT, arXiv 2402.09977) needs the sub-tokens
-that spell the piece in
-mid-text: encoding the bare piece with a SentencePiece tokenizer would put the dummy prefix's row
-into every mean.
-"""
+"""Room for new rows in the input and output matrices."""
 
 from __future__ import annotations
 
@@ -15,26 +9,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langraft.core.errors import BadInput
+from langraft.graft.starts import subtoken_mean
 
 
 def padded(rows: int, multiple: int) -> int:
     """`rows` rounded up to a multiple, so that the matrices split evenly over devices."""
     return -(-rows // multiple) * multiple
-
-
-def subtoken_mean(matrix_VD: Tensor, subtokens: Sequence[Sequence[int]]) -> Tensor:
-    """The mean of each piece's sub-token rows, shape (pieces, D), in float32.
-
-    Args:
-        matrix_VD: the base model's matrix, shape (V, D).
-        subtokens: for each new piece the base ids that spell it.
-    """
-    if not subtokens:
-        return matrix_VD.new_empty((0, matrix_VD.shape[1]), dtype=torch.float32)
-    lengths = torch.tensor([len(ids) for ids in subtokens])
-    flat = torch.tensor([token for ids in subtokens for token in ids])
-    offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)[:-1]])
-    return nn.functional.embedding_bag(flat, matrix_VD.float(), offsets, mode="mean")
 
 
 def add_rows(
@@ -48,9 +28,8 @@ def add_rows(
     """Give `model` an input and an output matrix of `rows` rows, changed in place and returned.
 
     Rows below `first` stay as they are; row `first + i` becomes the mean of `subtokens[i]`, each
-    matrix from its own base
-    rows; what is left up to `rows` is padding and becomes the mean of all base rows (never produced
-    by the tokenizer).
+    matrix from its own base rows; what is left up to `rows` is padding and becomes the mean of all
+    base rows (never produced by the tokenizer).
 
     Args:
         first: the first id of the extension.
@@ -89,9 +68,8 @@ def _grown(matrix_VD: Tensor, subtokens: Sequence[Sequence[int]], first: int, ro
 
 
 def unlikely_row(head_VD: Tensor, states_ND: Tensor) -> Tensor:
-    """The row, shape (D,), that no state gives a chance: what padding rows are made of.
-
-    It is the one whose highest log-probability over the states is the lowest.
+    """The row, shape (D,), that the states give the smallest share of their softmax on average:
+    what padding rows are made of.
     """
     logits = (states_ND @ head_VD.to(states_ND.dtype).T).float()
-    return head_VD[logits.log_softmax(-1).amax(0).argmin()]
+    return head_VD[logits.log_softmax(-1).logsumexp(0).argmin()]

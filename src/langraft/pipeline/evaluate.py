@@ -8,6 +8,7 @@ from typing import Any
 from langraft.core.manifest import Stage, outputs_digest
 from langraft.pipeline.measure import samples, targets
 from langraft.pipeline.run import Run
+from langraft.pipeline.suites import suite_digests, suite_scores
 from langraft.recipe import needs
 
 
@@ -35,6 +36,7 @@ def eval_stage(this: Run, twin: bool) -> Stage:
             },
             "samples": samples(this.base, this.out / last, settings.prompts),
             "targets": targets(this, bits, ratios),
+            "suites": suite_scores(this, {"base": this.base, "adapted": this.out / last}, folder),
             "model": str(this.out / last),
         }
 
@@ -42,6 +44,7 @@ def eval_stage(this: Run, twin: bool) -> Stage:
         name: outputs_digest(this.manifest(name))
         for name in ("graft", last, *([twin_last] if twin_last else []))
     }
+    inputs |= suite_digests(this)
     return Stage(
         "eval",
         {**settings.model_dump(mode="json"), "forgetting": this.recipe.forgetting.model_dump()},

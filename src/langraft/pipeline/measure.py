@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from langraft.checkpoint.folder import load_model, load_tokenizer
-from langraft.core.errors import RunFailed
-from langraft.core.manifest import read_manifest
-from langraft.core.messages import track, warn
+from langraft.core.messages import track
 from langraft.data.shards import Frame
 from langraft.evals.bits import bits_per_byte, excerpts
 from langraft.pipeline.run import Run
@@ -31,15 +29,23 @@ def measuring(this: Run) -> dict[str, Any]:
     }
 
 
-def bits_of(this: Run, model: Any, encoder: Encoder, frame: Frame, name: str) -> dict[str, float]:
+def bits_of(
+    this: Run,
+    model: Any,
+    encoder: Encoder,
+    frame: Frame,
+    name: str,
+    part: Callable[[str], list[str]] | None = None,
+) -> dict[str, float]:
     """Bits per byte of `model` on the hold-out of every source, as the recipe's `eval` section
-    says.
+    says; or on the texts that `part` gives for a source.
     """
     settings = measuring(this)
     sources = list(this.languages)
     found = {}
     for source in track(sources, f"bits per byte, {name}", total=len(sources), unit="sources"):
-        texts = excerpts(this.texts("holdout", source), settings["max_bytes"])
+        found_texts = this.texts("holdout", source) if part is None else part(source)
+        texts = excerpts(found_texts, settings["max_bytes"])
         score = bits_per_byte(
             model,
             encoder.encode_batch,
@@ -50,27 +56,6 @@ def bits_of(this: Run, model: Any, encoder: Encoder, frame: Frame, name: str) ->
         )
         found[source] = round(score.per_byte, 5)
     return found
-
-
-def watch_forgetting(this: Run, bits: Mapping[str, float]) -> None:
-    """Compare the old languages with the untouched base, and warn or stop as the recipe says.
-
-    Raises:
-        RunFailed: a rise above `forgetting.max_rise` and `on_breach: stop`.
-    """
-    graft = read_manifest(this.out / "graft")
-    if graft is None:
-        return
-    limit = this.recipe.forgetting.max_rise
-    for source, code in this.languages.items():
-        rise = bits[source] / graft["results"]["bits"]["base"][source] - 1
-        if code != this.language and rise > limit:
-            message = f"forgetting: {source} is {rise:+.1%} above the base (limit {limit:+.1%})"
-            if this.recipe.forgetting.on_breach == "stop":
-                raise RunFailed(
-                    message + "; raise the share of the old language in `mix`, or lower `lr`"
-                )
-            warn(message)
 
 
 def samples(base: Path, adapted: Path, prompts: Sequence[str]) -> list[dict[str, str]]:

@@ -2,91 +2,269 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from langraft.checkpoint.folder import copy_tokenizer, load_model, load_tokenizer, save_model
-from langraft.core.io import remove
-from langraft.core.manifest import Stage, outputs_digest
-from langraft.core.metrics import MetricsLog
+from langraft.core.errors import BadInput
+from langraft.core.io import PARTIAL, read_json, sha256_file, sha256_json, write_json
+from langraft.core.manifest import Stage, outputs_digest, read_manifest
+from langraft.core.messages import say
+from langraft.corpus.readers import read_texts
+from langraft.data.course import Course, Layout
 from langraft.data.frame import document_frame
-from langraft.data.pack import Mix, Stream
-from langraft.data.shards import Frame, read_shard, write_shard
-from langraft.pipeline.measure import bits_of, measuring, watch_forgetting
-from langraft.pipeline.run import METRICS, Run
+from langraft.data.pack import Stream
+from langraft.data.shards import Frame, Shard, tokenise
+from langraft.pipeline.forgetting import Meter
+from langraft.pipeline.measure import bits_of, measuring
+from langraft.pipeline.run import Run
 from langraft.recipe import Pretrain
-from langraft.tokenizer.encoder import Encoder, load_encoder
-from langraft.train.engine import drop_checkpoint
-from langraft.train.pretrain import pretrain, steps
+from langraft.tokenizer.encoder import load_encoder
+from langraft.train.checkpoints import CHECKPOINT, complete, drop_checkpoint, read_weights
+from langraft.train.pretrain import Place, pretrain, steps
+from langraft.train.trainable import learnt_weights, lora_scaling
 
 SHARDS = "shards"
+ASKED = "asked.json"  # beside the checkpoints: what they were made with
 
 
 def pretrain_stage(this: Run, stage: Pretrain, twin: bool = False) -> Stage:
     """The model so far -> the model after one stage of continued pretraining; with `twin`, the same
     for the untouched base.
+
+    Raises:
+        BadInput: the folder holds checkpoints that were made with other settings or inputs.
     """
     prefix = "twin-" if twin else "pretrain-"
-    index = this.recipe.pretrain.index(stage)
-    before = (
-        f"{prefix}{this.recipe.pretrain[index - 1].name}" if index else ("" if twin else "graft")
-    )
-    if before == "graft" and this.recipe.graft is None:
-        before = ""
-    source = this.out / before if before else this.base
-    shares = dict(stage.mix) or {this.language: 1.0}
+    before, source = model_before(this, stage, twin)
 
     def work(folder: Path) -> dict[str, Any]:
-        encoder = load_encoder(source)
-        frame = document_frame(load_tokenizer(source))
-        mix = Mix(
-            streams(this, folder / SHARDS, encoder, frame, list(shares)),
-            shares,
-            rows=stage.batch_tokens // stage.row_tokens,
-            row_tokens=stage.row_tokens,
-            steps=steps(stage),
-        )
+        ranks = this.ranks
+        if ranks.lead:
+            write_json(folder / ASKED, {"settings": settings, "inputs": inputs})
+        course = course_of(this, stage, source)
+        place = Place(this.device, ranks, this.recipe.hardware, this.recipe.seed)
+        encoder, base = load_encoder(source), load_encoder(this.base)
         model = load_model(source)
-        new = (load_encoder(this.base).size, encoder.size)
-        log = MetricsLog(this.out / METRICS, prefix + stage.name)
+        log = this.log(prefix + stage.name)
+        frame = document_frame(load_tokenizer(source))
+        meter = None if twin else meter_of(this)
+        if meter is not None:
+            meter.check(course)
         bits: dict[str, float] = {}
 
-        def evaluate(step: int, tokens: int) -> None:
+        def evaluate(step: int, tokens: int) -> float:
             bits.update(bits_of(this, model, encoder, frame, f"{stage.name} at step {step}"))
-            log.write(step, tokens=tokens, bits=bits)
-            if not twin:
-                watch_forgetting(this, bits)
+            factor, record = meter.judge(bits, course) if meter is not None else (1.0, {})
+            if ranks.lead:
+                more = {"forgetting": record} if record else {}
+                log.write(step, tokens=tokens, bits=dict(bits), **more)
+            return factor
 
-        results = pretrain(model, mix, stage, new, this.device, folder, log, evaluate)
-        save_model(model.to("cpu"), folder)
-        copy_tokenizer(source, folder)
-        drop_checkpoint(folder)
-        remove(folder / SHARDS)
-        return {**results, "bits": bits}
+        new = (base.size, encoder.size)
+        done = pretrain(model, course, stage, new, place, folder, log, evaluate)
+        if ranks.lead:
+            write_learnt(source, done.weights, stage, folder)
+            drop_checkpoint(folder)
+            (folder / ASKED).unlink()
+        return {**done.numbers, "bits": bits}
 
     inputs = {"model": outputs_digest(this.manifest(before)) if before else this.base_digest}
     inputs["corpus"] = outputs_digest(this.manifest("corpus"))
     settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, **measuring(this)}
-    return Stage(prefix + stage.name, settings, inputs, work)
+    settings |= {key: getattr(this.recipe.hardware, key) for key in ("states", "frozen")}
+    if this.recipe.forgetting.on_breach in ("raise-replay", "lower-rate"):
+        settings["forgetting"] = this.recipe.forgetting.model_dump(mode="json")
+    made = Stage(prefix + stage.name, settings, inputs, work)
+    refuse_foreign_checkpoint(this.out / (made.name + PARTIAL), made)
+    return made
 
 
-def streams(
-    this: Run, folder: Path, encoder: Encoder, frame: Frame, languages: Sequence[str]
-) -> dict[str, Stream]:
-    """One endless stream of training documents for each language, tokenised once into `folder`."""
-    found = {}
-    for number, language in enumerate(languages):
-        sources = [source for source, code in this.languages.items() if code == language]
-        shards = []
-        for source in sources:
-            place = folder / source
-            if not place.exists():
-                partial = place.with_name(place.name + ".partial")
-                remove(partial)
-                write_shard(partial, this.texts("train", source), encoder.encode_batch, frame)
-                partial.rename(place)
-            shards.append(read_shard(place))
-        if shards:
-            found[language] = Stream(shards, this.recipe.seed + number)
+def model_before(this: Run, stage: Pretrain, twin: bool = False) -> tuple[str, Path]:
+    """The stage whose model this one starts from ("" is the base), and that model's folder."""
+    prefix = "twin-" if twin else "pretrain-"
+    index = this.recipe.pretrain.index(stage)
+    first = "" if twin or this.recipe.graft is None else "graft"
+    before = f"{prefix}{this.recipe.pretrain[index - 1].name}" if index else first
+    return before, this.out / before if before else this.base
+
+
+def refuse_foreign_checkpoint(partial: Path, stage: Stage) -> None:
+    """See that checkpoints left in `partial` belong to this stage.
+
+    Raises:
+        BadInput: they were made with other settings; the message names the first key.
+    """
+    if not complete(partial) or not (partial / ASKED).exists():
+        return
+    asked = read_json(partial / ASKED)
+    for kind, now in (("settings", dict(stage.settings)), ("inputs", dict(stage.inputs))):
+        for key in sorted({*asked[kind], *now}):
+            was, wanted = asked[kind].get(key), now.get(key)
+            if sha256_json(was) != sha256_json(wanted):
+                name = f"{stage.name}: {key}" if kind == "settings" else f"its {key}"
+                raise BadInput(
+                    f"{partial / CHECKPOINT}: the checkpoints there were made with another recipe: "
+                    f"{name} was {was!r} and is {wanted!r}. Set it back to go on, or forget them: "
+                    "--fresh, or delete that folder"
+                )
+
+
+def write_learnt(source: Path, weights: Mapping[str, Tensor], stage: Pretrain, out: Path) -> None:
+    """Lay the weights that learnt over the model in `source`, merge an adapter, and write an
+    ordinary model folder.
+    """
+    model = load_model(source)
+    state = model.state_dict()
+    scaling = lora_scaling(stage.lora)
+    model.load_state_dict(learnt_weights(weights, state, scaling), strict=False)
+    save_model(model, out)
+    copy_tokenizer(source, out)
+
+
+def export_checkpoint(this: Run, stage: Pretrain, out: Path, step: int | None = None) -> int:
+    """Write the model of a checkpoint of an unfinished stage as an ordinary folder.
+
+    Args:
+        step: the checkpoint's step; None takes the newest.
+
+    Returns:
+        the step.
+
+    Raises:
+        BadInput: there is no such checkpoint; the message names those there are.
+    """
+    folder = this.out / f"pretrain-{stage.name}{PARTIAL}"
+    places = {int(place.name.split("-")[1]): place for place in complete(folder)}
+    if not places or (step is not None and step not in places):
+        there = ", ".join(map(str, places)) or "none"
+        raise BadInput(f"{folder / CHECKPOINT}: no checkpoint of step {step}; there are: {there}")
+    chosen = max(places) if step is None else step
+    _, source = model_before(this, stage)
+    write_learnt(source, read_weights(places[chosen]), stage, out)
+    return chosen
+
+
+def meter_of(this: Run) -> Meter | None:
+    """The forgetting meter, where the base has been measured."""
+    graft = read_manifest(this.out / "graft")
+    if graft is None:
+        return None
+    old = tuple(this.sources(new=False))
+    replay = {*old, *(code for code in this.languages.values() if code != this.language)}
+    base = graft["results"]["bits"]["base"]
+    return Meter(this.recipe.forgetting, base, old, tuple(sorted(replay)))
+
+
+def course_of(this: Run, stage: Pretrain, source: Path) -> Course:
+    """The stage's batches, from the corpus tokenised once for all stages with this tokenizer.
+
+    Raises:
+        BadInput: the budget needs more text than there is, or a part of the mix has none.
+    """
+    frame = document_frame(load_tokenizer(source))
+    shares = dict(stage.mix) or {this.language: 1.0}
+    place = shards_folder(this, source, frame)
+    held: dict[str, list[Shard]] = {}
+    if this.ranks.lead:  # the others read what this one writes
+        held = _shards(this, place, source, frame, list(shares))
+    this.ranks.wait()
+    held = held or _shards(this, place, source, frame, list(shares))
+
+    def bucket(number: int) -> dict[str, Stream]:
+        part = (number, stage.buckets)
+        return {
+            name: Stream(shards, this.recipe.seed + list(shares).index(name), part)
+            for name, shards in held.items()
+        }
+
+    late = this.root / stage.late if stage.late is not None else None
+    layout = Layout(
+        rows=stage.batch_tokens // stage.row_tokens,
+        row_tokens=stage.row_tokens,
+        steps=steps(stage),
+        buckets=stage.buckets,
+        epochs=stage.epochs,
+        across=stage.across_documents,
+    )
+    course = Course(
+        shares,
+        layout,
+        bucket,
+        None if late is None else _late_streams(this, late, place, source, frame, list(shares)),
+        (lambda: ()) if late is None else (lambda: _late_names(this, late)),
+    )
+    try:
+        course.check()
+    except BadInput as error:
+        index = this.recipe.pretrain.index(stage)
+        raise BadInput(f"pretrain.{index} ({stage.name}): {error}") from error
+    return course
+
+
+def shards_folder(this: Run, source: Path, frame: Frame) -> Path:
+    """Where the corpus lies as this tokenizer's ids; stages with the same tokenizer share it."""
+    key = {
+        "corpus": outputs_digest(this.manifest("corpus")),
+        "tokenizer": load_encoder(source).definition,
+        "frame": dataclasses.asdict(frame),
+    }
+    return this.out / SHARDS / sha256_json(key)[:12]
+
+
+def _shards(
+    this: Run, place: Path, source: Path, frame: Frame, parts: Sequence[str]
+) -> dict[str, list[Shard]]:
+    """The shards of every part of the mix; sources without documents are left out."""
+    found: dict[str, list[Shard]] = {}
+    for part in parts:
+        for name in this.sources_of(part):
+            documents = this.documents("train", name)
+            first = next(documents, None)
+            if first is not None:
+                texts = (d.text for d in itertools.chain([first], documents))
+                found.setdefault(part, []).extend(tokenise(place / name, texts, source, frame))
     return found
+
+
+def _late_names(this: Run, late: Path) -> list[str]:
+    """Late buckets there are now; the lead's answer counts, as a folder may be growing."""
+    names = sorted(p.name for p in late.iterdir() if p.is_dir()) if late.is_dir() else []
+    return this.ranks.agree(names)
+
+
+def _late_streams(
+    this: Run, late: Path, place: Path, source: Path, frame: Frame, parts: Sequence[str]
+) -> Callable[[str], dict[str, Stream]]:
+    """What tokenises a late bucket: `SOURCE.jsonl[.zst]` files, or any that the readers take."""
+
+    def streams(name: str) -> dict[str, Stream]:
+        found = {}
+        for part in parts:
+            files = [
+                path
+                for wanted in this.sources_of(part)
+                for path in sorted((late / name).glob(f"{wanted}.*"))
+            ]
+            if not files:
+                raise BadInput(
+                    f"{late / name}: the late bucket has no file for {part!r} of the "
+                    f"mix ({', '.join(this.sources_of(part))}.jsonl)"
+                )
+            texts = (record.text for path in files for record in read_texts(path, "text"))
+            content = sha256_json([sha256_file(path) for path in files])
+            where = place / "late" / f"{name}-{part}-{content[:8]}"
+            if this.ranks.lead:
+                tokenise(where, texts, source, frame)
+            this.ranks.wait()
+            shards = tokenise(where, (), source, frame)
+            found[part] = Stream(shards, this.recipe.seed + list(parts).index(part))
+        say(f"[cyan]late bucket[/cyan] {name}")
+        return found
+
+    return streams

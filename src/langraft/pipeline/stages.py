@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import yaml
@@ -11,6 +12,7 @@ from langraft.core.io import remove, write_atomic
 from langraft.core.manifest import LOCK, Stage, run_lock, run_stage
 from langraft.pipeline.corpus import corpus_stage
 from langraft.pipeline.evaluate import eval_stage
+from langraft.pipeline.export import export_stage
 from langraft.pipeline.graft import graft_stage
 from langraft.pipeline.pretrain import pretrain_stage
 from langraft.pipeline.run import Run
@@ -28,6 +30,12 @@ def go(this: Run, *, until: str | None = None, fresh: bool = False, twin: bool =
     Raises:
         BadInput, RunFailed: see the stages.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadInput(
+            "`langraft run` is for one process. Do the stages before the training with "
+            "`langraft run RECIPE --until graft`, then "
+            "`torchrun ... -m langraft train RECIPE --stage NAME`"
+        )
     names = this.stages()
     if until is not None and until not in names:
         raise BadInput(f"--until {until}: this recipe has the stages {', '.join(names)}")
@@ -50,8 +58,14 @@ def resolved(this: Run) -> str:
     tree = this.recipe.model_dump(mode="json")
     for source in (tree["corpus"] or {}).get("sources", []):
         source["paths"] = [str((this.root / path).resolve()) for path in source["paths"]]
+    for stage in tree["pretrain"]:
+        if stage["late"]:
+            stage["late"] = str((this.root / stage["late"]).resolve())
     if tree["base"] and (this.root / tree["base"]).exists():
         tree["base"] = str((this.root / tree["base"]).resolve())
+    data = (tree["eval"] or {}).get("data")
+    if data and (this.root / data).exists():
+        tree["eval"]["data"] = str((this.root / data).resolve())
     return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
 
 
@@ -67,5 +81,6 @@ def stage_of(this: Run, name: str, twin: bool = False) -> Stage:
         "corpus": corpus_stage,
         "tokenizer": tokenizer_stage,
         "graft": graft_stage,
+        "export": export_stage,
     }
     return build[name](this)

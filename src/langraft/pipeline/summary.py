@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langraft.core.manifest import read_manifest
@@ -31,6 +32,8 @@ def show(this: Run) -> dict[str, Any]:
             )
         )
     console.print(table("before and after", ("on held-out text", *columns), rows))
+    for suite in results.get("suites", ()):
+        say(suite_line(suite))
     for target in results["targets"]:
         mark = "[green]met[/green]   " if target["met"] else "[red]missed[/red]"
         form = "+.1%" if target.get("percent") else ".2f"
@@ -41,6 +44,16 @@ def show(this: Run) -> dict[str, Any]:
         say(f"  adapted  {_plain(sample['adapted'])}")
     say(f"\nmodel: {results['model']}\ntalk to it: langraft chat {results['model']}")
     return {"run": str(this.out), "stages": list(done), **results}
+
+
+def suite_line(suite: Mapping[str, Any]) -> str:
+    """A benchmark in one line: both scores, the difference and how sure it is."""
+    base, adapted, change = (suite[key] for key in ("base", "adapted", "difference"))
+    return (
+        f"{suite['title']}, {suite['card']['shots']}-shot, protocol {suite['card']['protocol']}: "
+        f"{100 * base['value']:.1f} to {100 * adapted['value']:.1f} "
+        f"({100 * change['value']:+.1f}, p = {change['p']:.2g}, {base['count']:,} questions)"
+    )
 
 
 def _plain(text: str) -> str:

@@ -17,15 +17,17 @@ from langraft.recipe.corpus import (
     Source,
 )
 from langraft.recipe.evals import Eval
+from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
-from langraft.recipe.pretrain import Forgetting, Pretrain
+from langraft.recipe.pretrain import PRESETS, Forgetting, Guard, Lora, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
+    "PRESETS",
     "Boilerplate",
     "Buckets",
     "Clean",
@@ -34,12 +36,15 @@ __all__ = [
     "Dedup",
     "Distil",
     "Eval",
+    "Export",
     "Forgetting",
     "Graft",
+    "Guard",
     "Hardware",
     "Holdout",
     "Language",
     "LanguageCheck",
+    "Lora",
     "MinHash",
     "Pretrain",
     "Quality",

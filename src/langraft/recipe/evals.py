@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from langraft.recipe.section import Fraction, Positive, Section
 
@@ -21,6 +22,10 @@ class Eval(Section):
             base's.
         fewer_tokens: target: the new language takes at least so many times fewer tokens per
             character.
+        suites: benchmarks to score base and result on, each with its number of worked examples.
+        data: where their files lie: a folder, a tar archive, or `hub:owner/name`.
+        protocol: how they are asked and scored; without it the suite's first.
+        limit: only so many questions of each subject.
     """
 
     bits: Literal[True] = True
@@ -29,3 +34,13 @@ class Eval(Section):
     prompts: tuple[str, ...] = ()
     better_bits: Fraction = 0.05
     fewer_tokens: Annotated[float, Field(ge=1)] = 1.8
+    suites: Mapping[str, Annotated[int, Field(ge=0)]] = {}
+    data: str | None = None
+    protocol: str | None = None
+    limit: Positive | None = None
+
+    @model_validator(mode="after")
+    def _suites_have_data(self) -> Eval:
+        if self.suites and self.data is None:
+            raise ValueError("suites: say in `data` where their files lie")
+        return self

@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from langraft.recipe.section import Positive, Rate, Section
+
+PURE = ("subtoken-mean", "mean", "random", "zeros", "weighted", "align", "focus", "omp")
+INPUTS = (*PURE, "distil")
+OUTPUTS = (*PURE, "conditional", "fit")
+AUTO = "auto"
+
+
+def parts_of(start: str) -> tuple[str, str]:
+    """The input and the output method of `INPUT` or `INPUT/OUTPUT`.
+
+    Alone, a method makes both matrices' rows, and `distil` goes with `fit`.
+
+    Raises:
+        ValueError: no such methods.
+    """
+    first, slash, second = start.partition("/")
+    output = second if slash else "fit" if first == "distil" else first
+    if first not in INPUTS:
+        raise ValueError(f"no init method {first!r}; there are {', '.join((AUTO, *INPUTS))}")
+    if output not in OUTPUTS:
+        raise ValueError(f"no output method {output!r}; there are {', '.join(OUTPUTS)}")
+    return first, output
+
+
+def _start(start: str) -> str:
+    if start != AUTO:
+        parts_of(start)
+    return start
 
 
 class Distil(Section):
@@ -34,10 +62,21 @@ class Distil(Section):
 
 
 class Graft(Section):
-    """How new rows start. `untie: auto` unties a tied model exactly when its output rows are
-    learned on their own.
+    """How new rows start.
+
+    Attributes:
+        init: `INPUT` or `INPUT/OUTPUT`, see `parts_of`; `auto` scores `candidates` on text set
+            aside and takes the best.
+        candidates: what `auto` tries; empty: every method whose needs are met.
+        untie: `auto` unties a tied model exactly when its two matrices' rows are not made alike.
+        words: a bilingual word list, for `align`.
+        donor: a model folder that knows the pieces, for `focus` and `omp`; without one they go by
+            what stands near what in the text.
     """
 
-    init: Literal["subtoken-mean", "distil"] = "distil"
+    init: Annotated[str, AfterValidator(_start)] = "distil"
+    candidates: tuple[Annotated[str, AfterValidator(_start)], ...] = ()
     untie: Literal["auto"] | bool = "auto"
+    words: str | None = None
+    donor: str | None = None
     distil: Distil = Distil()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from langraft.recipe.section import Positive, Section
 
 
@@ -12,8 +14,24 @@ class Tokenizer(Section):
     a multiple.
     """
 
-    method: Literal["keep", "continued-bpe"] = "continued-bpe"
-    size: Positive = 1_600
+    method: Literal["keep", "continued-bpe", "union", "characters", "list"] = "continued-bpe"
+    size: Positive | Literal["auto"] = 1_600
     pad_to: Positive = 64
     min_frequency: Positive = 2
     max_piece_characters: Positive = 16
+    mixed: bool = False
+    pad_token: str | None = None
+    pieces: str | None = None
+    only_scripts: bool = True
+    unreachable: Literal["keep", "drop"] = "drop"
+    proofs: Literal["enforce", "report"] = "enforce"
+
+    @model_validator(mode="after")
+    def _keys_fit_the_method(self) -> Tokenizer:
+        if self.method == "list" and self.pieces is None:
+            raise ValueError("method: list needs pieces, a jsonl file of {piece: ...}")
+        if self.pieces is not None and self.method not in ("list", "union"):
+            raise ValueError(f"pieces is read by list and union, not by {self.method}")
+        if self.size == "auto" and self.method != "continued-bpe":
+            raise ValueError(f"size: auto is for continued-bpe; give {self.method} a number")
+        return self

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from langraft.recipe.corpus import Corpus
 from langraft.recipe.evals import Eval
+from langraft.recipe.export import Export
 from langraft.recipe.graft import Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.pretrain import Forgetting, Pretrain
@@ -33,6 +34,7 @@ class Recipe(Section):
     pretrain: tuple[Pretrain, ...] = ()
     forgetting: Forgetting = Forgetting()
     eval: Eval | None = None
+    export: Export | None = None
     hardware: Hardware = Hardware()
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report import account, curves, scores
+from langraft.report import account, benchmarks, curves, scores, starts
 from langraft.report.run import Run, read_run
 
 __all__ = ["write_report"]
@@ -44,6 +44,7 @@ def _render(run: Run) -> str:
     )
     style, _, _ = here.get_source(environment, "page.css")
     columns, rows = scores.bits_table(run)
+    judged, tried = starts.starts_table(run)
     return environment.get_template("page.html").render(
         style=Markup(style),
         run=run,
@@ -53,13 +54,16 @@ def _render(run: Run) -> str:
         unfinished=account.unfinished(run),
         targets=scores.targets(run),
         cards=scores.cards(run),
-        curves=curves.curves(run),
+        curves=[*curves.curves(run), *curves.pareto(run)],
         losses=curves.losses(run),
         columns=columns,
         rows=rows,
+        judged=judged,
+        tried=tried,
         sources=account.sources(run),
         vocabulary=account.vocabulary(run),
         samples=account.samples(run),
+        benchmarks=benchmarks.benchmarks(run),
         timings=account.timings(run),
         origins=account.origins(run),
         versions=account.versions(run),

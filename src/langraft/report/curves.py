@@ -27,6 +27,33 @@ def curves(run: Run) -> list[Chart]:
     return [chart for chart in found if chart is not None]
 
 
+def pareto(run: Run) -> list[Chart]:
+    """What every evaluation gained in the new language against what it cost in the old ones, both
+    relative to the untouched base.
+    """
+    bits, new = all_bits(run), new_language(run)
+    base = bits.get("base", {})
+    gained = sources_of(run, str(new), base)
+    lost = [name for name in base if name not in gained]
+    start, points = bits.get("grafted", {}), []
+    for found in [start, *(value for _, value in _series(run, _offsets(run), "bits"))]:
+        values = [mean(found, gained), mean(base, gained), mean(found, lost), mean(base, lost)]
+        if all(value is not None for value in values):
+            after, before, old_after, old_before = (float(v) for v in values if v is not None)
+            points.append((100 * (1 - after / before), old_after / old_before - 1))
+    if len(points) < 2:
+        return []
+    limit = forgetting_limit(run)
+    guides = [Guide("untouched base", 0.0, "base")]
+    if limit is not None:
+        guides.append(Guide(f"forgetting limit ({percent(limit)})", limit, "limit"))
+    lines = [Line("each evaluation", points, "old", dots=True, hollow_first=bool(start))]
+    note = "To the right the new language is better, upwards the old ones are worse."
+    axis = f"gain in {language(str(new))}, % fewer bits per byte"
+    title = "Old languages: relative rise against the new one's gain"
+    return [line_chart(title, axis, lines, guides, (), note)]
+
+
 def losses(run: Run) -> list[Chart]:
     """What the optimisers saw: the training loss against tokens, the grafting's own losses against
     steps.

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from langraft.core.errors import BadInput
 from langraft.core.messages import say
+from langraft.graft.context import one_alpha
 
 SEED = 17
 PROMPT = "> "
@@ -137,7 +138,7 @@ def _generation(
     model: Any, tokenizer: Any, new_tokens: int, temperature: float
 ) -> GenerationConfig:
     """Our own settings only: what a folder's generation config says of sampling is not mixed in."""
-    stops = _stop_tokens(model, tokenizer)
+    stops = stop_tokens(model, tokenizer)
     padding = tokenizer.pad_token_id
     settings: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
@@ -150,7 +151,8 @@ def _generation(
     )
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+def stop_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The ids that end an answer: the generation config's and the tokenizer's."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return list(dict.fromkeys(i for i in [*ids, tokenizer.eos_token_id] if i is not None))
@@ -172,7 +174,7 @@ def complete(model: Any, tokenizer: Any, prompt: str, max_new_tokens: int) -> st
     if ids.shape[1] == 0:
         raise BadInput("the prompt is empty: there is nothing to continue")
     settings = _generation(model, tokenizer, max_new_tokens, 0.0)
-    with torch.inference_mode():
+    with torch.inference_mode(), one_alpha(model, ids.shape[1] + max_new_tokens):
         output = model.generate(
             ids, attention_mask=torch.ones_like(ids), generation_config=settings
         )
@@ -199,6 +201,7 @@ class Conversation:
         self._settings = _generation(model, tokenizer, max_new_tokens, temperature)
         self._opening = [{"role": "system", "content": system}] if system else []
         self._messages: list[dict[str, str]] = []
+        self._new_tokens = max_new_tokens
         self._room = _context(model) - max_new_tokens
 
     def clear(self) -> None:
@@ -216,7 +219,7 @@ class Conversation:
         ids = self._fitting_prompt()
         printer = _Printer(self._tokenizer, ids[0].tolist())
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), one_alpha(self._model, ids.shape[1] + self._new_tokens):
                 self._model.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
@@ -262,7 +265,12 @@ class Conversation:
 
 
 def _context(model: Any) -> int:
-    """How many tokens the model reads; unlimited when its config does not say."""
+    """How many tokens the model reads; unlimited when its config does not say, or when its
+    position embedding stretches with the text (`langraft context --method auto`).
+    """
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "dynamic":
+        return sys.maxsize
     return int(getattr(model.config, "max_position_embeddings", None) or sys.maxsize)
 
 

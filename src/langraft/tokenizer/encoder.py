@@ -17,13 +17,16 @@ from langraft.core.errors import BadInput
 from langraft.core.io import read_json
 from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import from_symbols, to_symbols
+from langraft.tokenizer.formats import read_gguf, read_tiktoken
 from langraft.tokenizer.sentencepiece_model import (
     BYTE,
     NORMAL,
     SPACE,
     definition_of,
+    load_processor,
     read_model,
     scored_merges,
+    shared_scores,
 )
 
 BYTE_LEVEL, SENTENCEPIECE = "byte-level", "sentencepiece"
@@ -101,12 +104,29 @@ class Encoder:
         """Number of bytes that each id spells, shape (size,)."""
         return np.array([len(data) for data in self.bytes_by_id], dtype=np.int64)
 
+    @functools.cached_property
+    def processor(self) -> Any:
+        """SentencePiece itself where several pieces share a score, else None.
+
+        Between equal scores it takes the leftmost pair; merges, which stand in a line, cannot say
+        that.
+        """
+        if self.model is None or not shared_scores(self.model):
+            return None
+        return load_processor(self.model)
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, without special tokens around it."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without special tokens; all cores work on it."""
+        if self.processor is not None:
+            return [list(ids) for ids in self.processor.encode(list(texts))]
+        return self.encode_by_merges(texts)
+
+    def encode_by_merges(self, texts: Sequence[str]) -> list[list[int]]:
+        """What `tokenizer.json` gives for each text, without special tokens."""
         return [
             found.ids
             for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -124,6 +144,12 @@ class Encoder:
         """The piece as text; `�` where its bytes are not whole characters."""
         return self.bytes_by_id[index].decode(errors="replace")
 
+    def spells(self, text: str) -> bool:
+        """Whether the base's own tokens give `text` back."""
+        return b"".join(self.bytes_by_id[index] for index in self.spell(text.encode())) == (
+            text.encode()
+        )
+
     def spell(self, data: bytes) -> list[int]:
         """The ids that merging gives for exactly `data` in mid-text: no dummy prefix, no splitting.
 
@@ -136,7 +162,8 @@ class Encoder:
 
 
 def load_encoder(path: Path) -> Encoder:
-    """Read the tokenizer of a Hugging Face folder, a `tokenizer.json` or a `tokenizer.model`.
+    """Read the tokenizer of a Hugging Face folder, a `tokenizer.json`, a `tokenizer.model`, a
+    `.tiktoken` file or the vocabulary in a `.gguf` file.
 
     In a folder that holds both files the scores of `tokenizer.model` decide the order of the
     merges, because `tokenizer.json` files converted by id read some texts differently from
@@ -152,7 +179,8 @@ def load_encoder(path: Path) -> Encoder:
             f"{path}: no such file or folder; "
             "give a model folder, a tokenizer.json or a tokenizer.model"
         )
-    return _from_json(path) if path.suffix == ".json" else _from_model(path)
+    readers = {".json": _from_json, ".tiktoken": _from_tiktoken, ".gguf": _from_gguf}
+    return readers.get(path.suffix, _from_model)(path)
 
 
 def _load_folder(folder: Path) -> Encoder:
@@ -174,6 +202,17 @@ def _load_folder(folder: Path) -> Encoder:
 
 def _from_model(path: Path) -> Encoder:
     model = read_model(path)
+    return Encoder(path, SENTENCEPIECE, definition_of(model), model)
+
+
+def _from_tiktoken(path: Path) -> Encoder:
+    return Encoder(path, BYTE_LEVEL, read_tiktoken(path))
+
+
+def _from_gguf(path: Path) -> Encoder:
+    definition, model = read_gguf(path)
+    if definition is not None:
+        return Encoder(path, BYTE_LEVEL, definition)
     return Encoder(path, SENTENCEPIECE, definition_of(model), model)
 
 

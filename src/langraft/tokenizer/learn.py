@@ -8,25 +8,23 @@ count. Units are completed before anything is joined.
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-import tokenizers
-from tokenizers import models, pre_tokenizers, trainers
+import numpy.typing as npt
 
+from langraft.tokenizer.applying import Ranks, apply_merges, rank_merges
 from langraft.tokenizer.encoder import BYTE_LEVEL
-from langraft.tokenizer.runs import FIRST_SYMBOL, Corpus, Ids
+from langraft.tokenizer.merging import GAP, Alphabet, learn_merges
+from langraft.tokenizer.pruning import Learned, Merge, Pruning
+from langraft.tokenizer.runs import Corpus, Ids
 from langraft.tokenizer.scripts import WORD
 
-Merge = tuple[bytes, bytes]
-Pair = tuple[str, str]
+Symbols = npt.NDArray[np.int32]
 # Pair merges beyond the need, to replace pieces that turn out unused.
-SPARE = 50
-# The threshold is settled when it moves fewer unit steps than this share of the size.
-CLOSE = 0.01
-ROUNDS = 5
+SPARE = 1.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,49 +41,17 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Learned:
-    """New pieces and the merges that make them, in order of priority.
+class Pair:
+    """Two neighbours joined into one piece, with the tokens that saves."""
 
-    Attributes:
-        pieces: bytes of each new piece, in the order of their ids.
-        merges: byte strings to join; a piece may have more than one. A SentencePiece character
-            piece has none.
-        uses: how often each piece occurs when the text is encoded again.
-        least_frequent: tokens saved on the text by the rarest merge.
-        pruned: pieces dropped because nothing used them.
-    """
-
-    pieces: list[bytes]
-    merges: list[Merge]
-    uses: dict[bytes, int]
-    least_frequent: int
-    pruned: int
+    left: bytes
+    right: bytes
+    gain: int
 
 
 def learn(corpus: Corpus, *, size: int, min_frequency: int, max_piece_characters: int) -> Learned:
     """Learn `size` pieces, or as many as occur `min_frequency` times."""
-    steps = unit_steps(corpus, min_frequency)
-    longest = max_piece_characters + corpus.scripts.spaced
-    threshold = balance([step.gain for step in steps], [], (size + 1) // 2, min_frequency)
-    for _ in range(ROUNDS):
-        first = [step for step in steps if step.gain >= threshold]
-        runs = complete_runs(corpus, first)
-        pairs = pair_merges(runs, size + SPARE, min_frequency, longest)
-        gains = pair_gains(runs, pairs)
-        better = balance([step.gain for step in steps], gains, size, min_frequency)
-        moved = sum(step.gain >= better for step in steps) - len(first)
-        if abs(moved) <= CLOSE * size:
-            break
-        threshold = better
-    return _select(
-        corpus, first, runs, dict(zip(pairs, gains, strict=True)), size, max_piece_characters
-    )
-
-
-def balance(steps: Sequence[int], pairs: Sequence[int], size: int, least: int) -> int:
-    """The gain at which both kinds of merges give `size` pieces; `least` when there are fewer."""
-    both = sorted([*steps, *pairs], reverse=True)
-    return max(least, both[size - 1]) if len(both) >= size else least
+    return Candidates.of(corpus, size, min_frequency, max_piece_characters).choose(size)
 
 
 def unit_steps(corpus: Corpus, min_frequency: int) -> list[Step]:
@@ -111,210 +77,186 @@ def unit_steps(corpus: Corpus, min_frequency: int) -> list[Step]:
     return sorted(steps, key=lambda step: (-step.gain, len(step.ids), step.ids))
 
 
-def complete_runs(corpus: Corpus, first: Sequence[Step]) -> Counter[str]:
-    """The runs with one symbol for each completed unit, cut where a unit stays unfinished.
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """More steps and pairs than are wanted, best first, and the text to try them on.
 
-    Units that spell the same bytes get the same symbol.
+    Attributes:
+        corpus: where they come from.
+        steps: what completes characters.
+        pairs: what joins completed units, in the order of learning.
+        symbols: bytes of each symbol of `text`.
+        text: the runs as symbols, shape (n,), each followed by GAP; ends: where each of them ends,
+            shape (runs,); counts: how often it occurs, shape (runs,).
+        longest: most characters in a piece.
     """
-    done = {step.ids for step in first}
-    by_bytes: dict[bytes, int] = {}
-    table: dict[int, int | str] = {}
-    for index, ids in enumerate(corpus.units):
-        symbol = FIRST_SYMBOL + index
-        table[symbol] = (
-            by_bytes.setdefault(corpus.bytes_of(ids), symbol)
-            if len(ids) == 1 or ids in done
-            else " "
+
+    corpus: Corpus
+    steps: list[Step]
+    pairs: list[Pair]
+    symbols: list[bytes]
+    text: Symbols
+    ends: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    longest: int
+
+    @classmethod
+    def of(cls, corpus: Corpus, size: int, least: int, longest: int) -> Candidates:
+        """Learn enough merges to choose `size` pieces from.
+
+        A pair never occurs more often than its rarer unit, so no pair worth its place is made of a
+        unit that is not; all units that can be completed may therefore be taken as completed here.
+        """
+        steps = unit_steps(corpus, least)
+        symbols, table, lengths = _symbols_of(corpus, steps)
+        runs = corpus.runs
+        ends = runs.ends[: runs.size] + np.arange(1, runs.size + 1)
+        text = np.insert(table[runs.values[: runs.used]], runs.ends[: runs.size], GAP)
+        counts = runs.counts[: runs.size]
+        weights = np.repeat(counts, np.diff(ends, prepend=0)).astype(np.int32)
+        joins = np.array([not foreign for foreign in _foreign(corpus, table, len(symbols))])
+        found = learn_merges(
+            text.copy(),
+            weights,
+            Alphabet(lengths, joins),
+            limit=int(size * SPARE) + 50,
+            least=least,
+            longest=longest,
         )
-    runs: Counter[str] = Counter()
-    for run, count in corpus.runs.items():
-        for part in run.translate(table).split():
-            runs[part] += count
-    return runs
+        names = list(symbols) + [b""] * (len(found.pairs) + 1)
+        pairs = []
+        for (left, right), product, gain in zip(
+            found.pairs.tolist(), found.products.tolist(), found.gains.tolist(), strict=True
+        ):
+            names[product] = names[left] + names[right]
+            pairs.append(Pair(names[left], names[right], gain))
+        return cls(corpus, steps, pairs, symbols, text, ends, counts, longest)
 
+    @functools.cached_property
+    def by_gain(self) -> list[Step | Pair]:
+        """Steps and pairs together, best first; a step goes before a pair of the same gain, and
+        steps and pairs keep their own order.
+        """
+        both: list[Step | Pair] = [*self.steps, *self.pairs]
+        ceilings = [*_falling(self.steps), *_falling(self.pairs)]
+        return [both[n] for n in sorted(range(len(both)), key=lambda n: (-ceilings[n], n))]
 
-def pair_merges(runs: Counter[str], limit: int, least: int, longest: int) -> list[Pair]:
-    """Merges between the symbols of `runs`, as Hugging Face's BPE trainer learns them, in order.
+    def characters_only(self) -> Candidates:
+        """The same without pairs."""
+        return dataclasses.replace(self, pairs=[])
 
-    Args:
-        runs: strings with their counts.
-        limit: most merges wanted.
-        least: lowest pair count.
-        longest: most symbols in a piece.
-    """
-    alphabet = _alphabet(runs)
-    trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + limit,
-        min_frequency=least,
-        initial_alphabet=alphabet,
-        max_token_length=longest,
-        show_progress=False,
-    )
-    engine = tokenizers.Tokenizer(models.BPE())
-    engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    engine.train_from_iterator(_repeated(runs), trainer)
-    return [(left, right) for left, right in json.loads(engine.to_str())["model"]["merges"]]
+    def choose(self, size: int) -> Learned:
+        """Take `size` pieces, prune, and take the next ones in their place."""
+        return Pruning(self, size).run()
 
-
-def _alphabet(runs: Counter[str]) -> list[str]:
-    return sorted(set().union(*runs))
-
-
-def _repeated(runs: Counter[str]) -> Iterator[str]:
-    """Every run as often as it occurs: the trainer takes no counts."""
-    for run, count in runs.items():
-        yield f"{run} " * count
-
-
-def segment(runs: Counter[str], pairs: Sequence[Pair]) -> Counter[str]:
-    """How often each symbol string occurs when `runs` are encoded with `pairs`."""
-    names = list(dict.fromkeys([*_alphabet(runs), *(left + right for left, right in pairs)]))
-    model = models.BPE(
-        vocab={name: index for index, name in enumerate(names)},
-        merges=list(pairs),
-        cache_capacity=0,
-    )
-    engine = tokenizers.Tokenizer(model)
-    order = list(runs)
-    counts = np.zeros(len(names), dtype=np.int64)
-    for begin in range(0, len(order), 50_000):
-        part = order[begin : begin + 50_000]
-        found = [each.ids for each in engine.encode_batch_fast(part, add_special_tokens=False)]
-        weights = np.repeat([runs[run] for run in part], [len(ids) for ids in found])
-        flat = np.fromiter((index for ids in found for index in ids), dtype=np.int64)
-        counts += np.bincount(flat, weights=weights, minlength=len(names)).astype(np.int64)
-    return Counter(dict(zip(names, counts.tolist(), strict=True)))
-
-
-def pair_gains(runs: Counter[str], pairs: Sequence[Pair]) -> list[int]:
-    """Tokens saved by each merge: how often its product was formed.
-
-    Merges are never undone, so a product was formed as often as it is left at the end plus as often
-    as a later merge took it.
-    """
-    formed = segment(runs, pairs)
-    gains = [0] * len(pairs)
-    for index in range(len(pairs) - 1, -1, -1):
-        left, right = pairs[index]
-        gains[index] = formed[left + right]
-        formed[left] += gains[index]
-        formed[right] += gains[index]
-    return gains
-
-
-def _select(
-    corpus: Corpus,
-    first: Sequence[Step],
-    runs: Counter[str],
-    pairs: dict[Pair, int],
-    size: int,
-    longest: int,
-) -> Learned:
-    """Take `size` pieces, drop those that nothing uses, and take the next ones in their place."""
-    builder = _Builder(corpus, first, longest)
-    dropped: set[bytes] = set()
-    while True:
-        pieces, merges, taken = builder.build(list(pairs), size, dropped)
-        uses = builder.uses(runs, taken)
-        unused = unused_leaves(pieces, merges, uses)
-        if not unused:
-            break
-        dropped |= unused
-    gains = [step.gain for step in first if corpus.bytes_of(step.ids) in uses] + [
-        pairs[pair] for pair in taken
-    ]
-    return Learned(
-        pieces,
-        merges,
-        {piece: uses[piece] for piece in pieces},
-        min(gains, default=0),
-        len(dropped),
-    )
-
-
-def unused_leaves(
-    pieces: Sequence[bytes], merges: Sequence[Merge], uses: Counter[bytes]
-) -> set[bytes]:
-    """Pieces that never occur and that no other kept piece is made of."""
-    parts: dict[bytes, list[bytes]] = {}
-    for left, right in merges:
-        parts.setdefault(left + right, []).extend((left, right))
-    needed = Counter(part for made_of in parts.values() for part in made_of)
-    found: set[bytes] = set()
-    for piece in reversed(pieces):
-        if not uses[piece] and not needed[piece]:
-            found.add(piece)
-            needed.subtract(parts.get(piece, []))
-    return found
-
-
-class _Builder:
-    """Turns steps and pair merges over private symbols into pieces and merges over bytes."""
-
-    def __init__(self, corpus: Corpus, first: Sequence[Step], longest: int) -> None:
-        self.corpus, self.first, self.longest = corpus, first, longest
-        self.base = set(corpus.base.bytes_by_id)
-        self.unit_bytes = [corpus.bytes_of(ids) for ids in corpus.units]
-
-    def spelled(self, symbols: str) -> bytes:
-        """The bytes of a string of private symbols."""
-        return b"".join(self.unit_bytes[ord(symbol) - FIRST_SYMBOL] for symbol in symbols)
-
-    def build(
-        self, pairs: Sequence[Pair], size: int, dropped: set[bytes]
-    ) -> tuple[list[bytes], list[Merge], list[Pair]]:
-        """Up to `size` pieces, merges over bytes, and the pair merges that were taken.
+    def build(self, size: int, dropped: Collection[bytes]) -> Learned:
+        """Up to `size` pieces and their merges.
 
         A merge whose product the base already has under another spelling is left out, with all that
         is built on it: its product could set off merges of the base that the text never showed.
         Leaving out a piece with its descendants changes no other piece's own segmentation.
         """
-        pieces: dict[bytes, None] = {}
+        base = set(self.corpus.base.bytes_by_id)
+        bytes_of, byte_level = self.corpus.bytes_of, self.corpus.base.family == BYTE_LEVEL
+        pieces: dict[bytes, int] = {}
+        inner: list[Merge] = []
         merges: list[Merge] = []
         gone = set(dropped)
-        byte_level = self.corpus.base.family == BYTE_LEVEL
-        for step in self.first:
-            data, beginning = self.corpus.bytes_of(step.ids), self.corpus.bytes_of(step.ids[:-1])
-            if {data, beginning} & gone or (data not in pieces and len(pieces) >= size):
+        for found in self.by_gain:
+            if isinstance(found, Step):
+                parts = (bytes_of(found.ids[:-1]), bytes_of(found.ids[-1:]))
+                needed = {parts[0]}
+            else:
+                parts = (found.left, found.right)
+                needed = {*parts}
+            data = parts[0] + parts[1]
+            full = data not in pieces and len(pieces) >= size
+            if data in gone or full or data in base or not gone.isdisjoint(needed):
                 gone.add(data)
                 continue
-            pieces[data] = None
-            if byte_level:
-                merges.append((beginning, self.corpus.base.bytes_by_id[step.ids[-1]]))
-        taken: list[Pair] = []
-        for left, right in pairs:
-            one, two = self.spelled(left), self.spelled(right)
-            data = one + two
-            long = len(data.decode().strip(" ")) > self.longest
-            if (
-                {one, two, data} & gone
-                or data in self.base
-                or long
-                or (data not in pieces and len(pieces) >= size)
-            ):
-                gone.add(data)
-                continue
-            pieces[data] = None
-            merges.append((one, two))
-            taken.append((left, right))
-        return list(pieces), merges, taken
+            pieces.setdefault(data, found.gain)
+            if isinstance(found, Pair):
+                merges.append(parts)
+            elif byte_level:
+                inner.append(parts)
+        order = [piece for piece in self._step_pieces() if piece in pieces]
+        order += [piece for piece in dict.fromkeys(a + b for a, b in merges) if piece in pieces]
+        names = list(dict.fromkeys(order))
+        gains = [pieces[piece] for piece in names]
+        return Learned(names, inner + merges, {}, min(gains, default=0), 0, gains)
 
-    def uses(self, runs: Counter[str], taken: Sequence[Pair]) -> Counter[bytes]:
-        """How often each piece occurs when the text is encoded with the `taken` merges."""
-        uses = self._unit_uses()
-        for symbols, count in segment(runs, taken).items():
-            uses[self.spelled(symbols)] += count
-        return uses
+    def _step_pieces(self) -> Iterable[bytes]:
+        return (self.corpus.bytes_of(step.ids) for step in self.steps)
 
-    def _unit_uses(self) -> Counter[bytes]:
+    def uses(self, learned: Learned) -> Counter[bytes]:
+        """How often each piece occurs when the text is encoded with the merges of `learned`."""
+        finished = set(learned.pieces) | set(self.corpus.base.bytes_by_id)
+        names = list(dict.fromkeys([*self.symbols, *learned.pieces]))
+        index_of = {name: index for index, name in enumerate(names)}
+        kept = np.array([name in finished for name in self.symbols] + [False])
+        text = np.where(kept[self.text], self.text, GAP).astype(np.int32)
+        apply_merges(text, self.ends, self._ranks(learned, index_of))
+        weights = np.repeat(self.counts, np.diff(self.ends, prepend=0))
+        tokens = text >= 0
+        found = np.bincount(text[tokens], weights[tokens], len(names)).astype(np.int64)
+        return self._unit_uses(learned) + Counter(dict(zip(names, found.tolist(), strict=True)))
+
+    def _ranks(self, learned: Learned, index_of: dict[bytes, int]) -> Ranks:
+        """The merges between symbols as the saved tokenizer will have them.
+
+        SentencePiece joins any two neighbours that spell a piece.
+        """
+        if self.corpus.base.family == BYTE_LEVEL:
+            made = list(learned.merges)
+        else:
+            cuts = ((p[:n], p[n:]) for p in learned.pieces for n in range(1, len(p)))
+            made = [cut for cut in cuts if cut[0] in index_of and cut[1] in index_of]
+        made = [cut for cut in made if cut[0] in index_of and cut[1] in index_of]
+        pairs = np.array([[index_of[a], index_of[b]] for a, b in made], np.int32).reshape(-1, 2)
+        products = np.array([index_of[a + b] for a, b in made], np.int32)
+        return rank_merges(pairs, products, np.arange(len(made), dtype=np.int32))
+
+    def _unit_uses(self, learned: Learned) -> Counter[bytes]:
         """Uses of beginnings that stay unfinished, and of finished marks, which stand in no run."""
-        done = {step.ids for step in self.first}
+        done = set(learned.pieces)
         uses: Counter[bytes] = Counter()
         for ids, count in self.corpus.unfinished.items():
-            reached = next((ids[:end] for end in range(len(ids), 1, -1) if ids[:end] in done), None)
-            if reached is None:
-                continue
-            data = self.corpus.bytes_of(reached)
-            if reached != ids or self.corpus.scripts.kind(data) != WORD:
+            cuts = range(len(ids), 1, -1)
+            reached = next((end for end in cuts if self.corpus.bytes_of(ids[:end]) in done), 0)
+            data = self.corpus.bytes_of(ids[:reached])
+            if reached and (reached < len(ids) or self.corpus.scripts.kind(data) != WORD):
                 uses[data] += count
         return uses
+
+
+def _falling(found: Sequence[Step] | Sequence[Pair]) -> list[int]:
+    """Gains that never rise: a later merge may have come from an earlier one's product."""
+    gains = np.array([each.gain for each in found], np.int64)
+    return [int(gain) for gain in np.minimum.accumulate(gains)] if len(gains) else []
+
+
+def _symbols_of(
+    corpus: Corpus, steps: Sequence[Step]
+) -> tuple[list[bytes], Symbols, npt.NDArray[np.int32]]:
+    """One symbol for each spelling of a unit that is or can be completed.
+
+    Returns:
+        The bytes of each symbol; the symbol of each unit, GAP for one that stays unfinished, shape
+        (units,); the characters of each symbol without its leading space.
+    """
+    done = {step.ids for step in steps}
+    index_of: dict[bytes, int] = {}
+    table = np.full(len(corpus.units), GAP, np.int32)
+    for unit, ids in enumerate(corpus.units):
+        if len(ids) == 1 or ids in done:
+            table[unit] = index_of.setdefault(corpus.bytes_of(ids), len(index_of))
+    lengths = [len(data.decode(errors="replace").strip(" ")) for data in index_of]
+    return list(index_of), table, np.array(lengths, np.int32)
+
+
+def _foreign(corpus: Corpus, table: Symbols, size: int) -> list[bool]:
+    found = [False] * size
+    for unit, symbol in enumerate(table.tolist()):
+        if symbol != GAP:
+            found[symbol] = corpus.foreign[unit]
+    return found

@@ -1,14 +1,15 @@
 """New-language text as the base tokenizer sees it: units of whole characters, and runs of them.
 
 A *unit* is a minimal group of base tokens that begins and ends at a character boundary: mostly one
-character of one to three tokens. A *run* is a stretch of units of the new script inside one
-pre-token; new merges may not leave it. Runs are kept as strings with one private code point for
-each unit, so that equal runs are counted once.
+character of one to three tokens. A *run* is a stretch of units of the new script that new merges
+may not leave. Equal runs are counted once, and the base encodes each of them once, which makes a
+long text cost little more than reading it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -17,18 +18,33 @@ import numpy.typing as npt
 
 from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import is_continuation
-from langraft.tokenizer.encoder import Encoder
-from langraft.tokenizer.scripts import FOREIGN, WORD, Scripts
+from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder
+from langraft.tokenizer.scripts import FOREIGN, SINGLE, WORD, Scripts
+from langraft.tokenizer.sequences import Sequences
+from langraft.tokenizer.spans import (
+    ALONE,
+    BREAK,
+    FIRST,
+    INNER,
+    LETTER,
+    NEIGHBOUR,
+    SPACE,
+    Int8,
+    find_mixed_runs,
+    find_runs,
+    find_units,
+    find_words,
+)
 
 Ids = tuple[int, ...]
-Array = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 
-FIRST_SYMBOL = 0x10000  # past the basic plane, so that no symbol is white space
-BREAK = 0x20
-BATCH_CHARACTERS = 500_000
-PART_CHARACTERS = 200_000
-MOST_CHARACTERS = 15_000_000
-LONGEST_UNIT = 12
+BATCH_CHARACTERS = 4_000_000
+# Distinct runs are kept in memory up to this many characters; then the rarest go.
+MOST_CHARACTERS = 40_000_000
+LINES = 2_000
+NEWLINE = "\n"
+END = -1
 
 
 @dataclasses.dataclass
@@ -38,152 +54,168 @@ class Corpus:
     Attributes:
         base: the tokenizer whose tokens the units are made of.
         scripts: the characters that count as the new language's.
-        units: private code point - FIRST_SYMBOL -> base ids.
-        runs: runs of the script as private code points, with their counts.
+        units: distinct units, as sequences of base ids.
+        foreign: per unit, whether it holds no character of the scripts.
+        runs: distinct runs, as sequences of unit indices.
         unfinished: units of two or more base tokens (words' characters and punctuation marks),
             with their counts.
-        characters: characters learnt from; tokens: base tokens they took.
+        characters: characters read.
     """
 
     base: Encoder
     scripts: Scripts
     units: list[Ids] = dataclasses.field(default_factory=list)
-    runs: Counter[str] = dataclasses.field(default_factory=Counter)
+    foreign: list[bool] = dataclasses.field(default_factory=list)
+    runs: Sequences = dataclasses.field(default_factory=Sequences)
     unfinished: Counter[Ids] = dataclasses.field(default_factory=Counter)
     characters: int = 0
-    tokens: int = 0
 
     def bytes_of(self, ids: Iterable[int]) -> bytes:
         """What a sequence of base ids spells."""
         return b"".join(self.base.bytes_by_id[index] for index in ids)
 
 
-def read_corpus(base: Encoder, texts: Iterable[str], scripts: Scripts) -> Corpus:
-    """Encode `texts` with the base and count the units and runs of `scripts`, batch by batch.
+def read_corpus(
+    base: Encoder, texts: Iterable[str], scripts: Scripts, most: int = MOST_CHARACTERS
+) -> Corpus:
+    """Count the units and runs of `scripts` in `texts`, batch by batch.
 
-    Of more than MOST_CHARACTERS an even sample is taken, with a warning.
+    Args:
+        most: characters of distinct runs that are kept in memory; where there are more, the runs
+            seen least often are left out, with a warning.
     """
     corpus = Corpus(base, scripts)
-    reader = _Reader(corpus)
-    sampled, stride = sample(texts, MOST_CHARACTERS)
-    if stride > 1:
-        warn(f"the text is long: pieces are learnt from every {stride}th part of it")
-    for batch in _batches(sampled):
-        reader.add(batch)
+    lead = scripts.spaced or base.family == BYTE_LEVEL
+    written, marks = Sequences(), np.zeros(0x110000, np.int64)
+    left_out = 0
+    for codes in _batches(texts):
+        corpus.characters += len(codes)
+        if scripts.mixed:
+            starts, ends = find_mixed_runs(codes, _kinds(scripts))
+        else:
+            starts, ends = find_runs(codes, _kinds(scripts), lead)
+        written.add(codes, starts, ends, np.ones(len(starts), np.int64))
+        marks += np.bincount(codes, minlength=0x110000)
+        written, lost = _bounded(written, most)
+        left_out += lost
+    if left_out:
+        warn(f"the text is long: {left_out:,} rare runs of characters are left out of the learning")
+    _Reader(corpus).read(written)
+    for code in np.flatnonzero(marks * _marks(scripts)).tolist():
+        ids = tuple(base.spell(chr(code).encode())) if base.spells(chr(code)) else ()
+        if len(ids) > 1:
+            corpus.unfinished[ids] += int(marks[code])
     return corpus
 
 
-def sample(texts: Iterable[str], most: int) -> tuple[list[str], int]:
-    """Every n-th of `texts`, n the smallest power of two that leaves at most `most` characters.
-
-    Long texts are cut into parts first. Holds no more than the sample and one text in memory.
-
-    Returns:
-        The sample, and n.
-    """
-    kept: list[str] = []
-    characters, stride = 0, 1
-    for index, part in enumerate(_parts(texts)):
-        if index % stride:
-            continue
-        kept.append(part)
-        characters += len(part)
-        while characters > most and len(kept) > 1:
-            kept = kept[::2]
-            stride *= 2
-            characters = sum(map(len, kept))
-    return kept, stride
-
-
-def _parts(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        for begin in range(0, len(text), PART_CHARACTERS):
-            yield text[begin : begin + PART_CHARACTERS]
-
-
-def _batches(texts: list[str]) -> Iterator[list[str]]:
+def _batches(texts: Iterable[str]) -> Iterator[Codes]:
+    """Code points of many texts at a time, a line break between texts."""
     batch: list[str] = []
     characters = 0
     for text in texts:
         batch.append(text)
         characters += len(text)
         if characters >= BATCH_CHARACTERS:
-            yield batch
+            yield _codes(NEWLINE.join(batch))
             batch, characters = [], 0
     if batch:
-        yield batch
+        yield _codes(NEWLINE.join(batch))
+
+
+def _codes(text: str) -> Codes:
+    return np.frombuffer(text.encode("utf-32-le", "replace"), np.int32)
+
+
+@functools.lru_cache(maxsize=4)
+def _kinds(scripts: Scripts) -> Int8:
+    """What each code point is to a run, shape (0x110000,)."""
+    kinds = np.zeros(0x110000, np.int8)
+    if scripts.mixed:
+        kinds[scripts.code_points(NEIGHBOUR_CHARACTERS)] = NEIGHBOUR
+    kinds[scripts.code_points(scripts.letters.pattern)] = LETTER
+    kinds[ord(" ")] = SPACE
+    return kinds
+
+
+NEIGHBOUR_CHARACTERS = r"(?V1)[\p{Script=Latin}\p{Nd}]"
+
+
+@functools.lru_cache(maxsize=4)
+def _marks(scripts: Scripts) -> npt.NDArray[np.bool_]:
+    """The code points that may be completed and never joined, shape (0x110000,)."""
+    found = np.zeros(0x110000, np.bool_)
+    found[scripts.code_points(scripts.owned.pattern)] = True
+    allowed: npt.NDArray[np.bool_] = found & (_kinds(scripts) != LETTER)
+    return allowed
+
+
+def _bounded(runs: Sequences, most: int) -> tuple[Sequences, int]:
+    before, least = runs.size, 1
+    while runs.used > most and runs.size:
+        runs = runs.keep(runs.counts[: runs.size] > least)
+        least *= 2
+    return runs, before - runs.size
 
 
 class _Reader:
-    """Tables by base id, and the private code point of every unit seen so far."""
+    """Encodes distinct runs with the base and finds the units in them."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        table = corpus.base.bytes_by_id
-        self.starts = np.array([not data or not is_continuation(data[0]) for data in table])
-        self.symbols: dict[Ids, int] = {}
-        self.spaced: set[int] = set()
-        self.kinds: dict[Ids, int] = {}
-
-    def add(self, texts: list[str]) -> None:
-        """Count one batch."""
-        corpus = self.corpus
-        found = corpus.base.tokenizer.encode_batch(texts, add_special_tokens=False)
-        corpus.characters += sum(map(len, texts))
-        ids = np.array([index for each in found for index in each.ids], dtype=np.int64)
-        corpus.tokens += len(ids)
-        if not len(ids):
-            return
-        words = np.array(
-            [-1 if word is None else word for each in found for word in each.word_ids],
-            dtype=np.int64,
+        self.begins = np.array(
+            [not data or not is_continuation(data[0]) for data in corpus.base.bytes_by_id]
         )
-        lengths = np.array([len(each.ids) for each in found])
-        fresh = np.zeros(len(ids), dtype=bool)
-        fresh[np.cumsum(lengths)[:-1][np.cumsum(lengths)[:-1] < len(ids)]] = True
-        fresh[1:] |= words[1:] != words[:-1]
-        fresh[0] = True
-        self._count(ids, fresh)
+        self.units = Sequences()
+        self.roles = np.empty(0, np.int8)
 
-    def _count(self, ids: Array, fresh: npt.NDArray[np.bool_]) -> None:
-        heads = np.flatnonzero(self.starts[ids] | fresh)
-        sizes = np.diff(np.append(heads, len(ids)))
-        symbols = np.full(len(heads), BREAK, dtype=np.int64)
-        for size in range(1, min(int(sizes.max()), LONGEST_UNIT) + 1):
-            chosen = np.flatnonzero(sizes == size)
-            if len(chosen):
-                rows = ids[heads[chosen][:, None] + np.arange(size)]
-                symbols[chosen] = self._symbols_of(rows)
-        breaks = fresh[heads] | np.isin(symbols, list(self.spaced))
-        lines = np.empty((len(heads), 2), dtype=np.uint32)
-        lines[:, 0] = np.where(breaks, BREAK, 0)
-        lines[:, 1] = symbols
-        flat = lines.ravel()
-        self.corpus.runs.update(flat[flat != 0].tobytes().decode("utf-32-le").split(" "))
-        del self.corpus.runs[""]
+    def read(self, written: Sequences) -> None:
+        """Add runs of code points to the corpus as runs of units."""
+        for texts, weights in _lines(written):
+            found = self.corpus.base.encode_batch(texts)
+            for text, ids, counts in zip(texts, found, weights, strict=True):
+                self._add(self._tokens(text, ids, len(counts)), counts)
+        for unit, count in self.units:
+            key = tuple(unit.tolist())
+            kind = self._kind(key)
+            if len(key) > 1 and kind in (WORD, SINGLE):
+                self.corpus.unfinished[key] += count
 
-    def _symbols_of(self, rows: Array) -> Array:
-        """The private code point of each row of ids, shape (n,); BREAK for what is no unit."""
-        keys, inverse, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-        found = np.array(
-            [self._symbol(tuple(key), int(n)) for key, n in zip(keys.tolist(), counts, strict=True)]
-        )
-        return found[inverse.ravel()]
+    def _tokens(self, text: str, ids: list[int], lines: int) -> Codes:
+        """The tokens of `text`, its lines apart by END; what stands before them is cut off.
 
-    def _symbol(self, ids: Ids, count: int) -> int:
-        kind = self.kinds.get(ids)
-        if kind is None:
-            kind = self.kinds[ids] = self._kind(ids)
-        if len(ids) > 1 and kind != FOREIGN:
-            self.corpus.unfinished[ids] += count
-        if kind != WORD:
-            return BREAK
-        if ids not in self.symbols:
-            self.symbols[ids] = FIRST_SYMBOL + len(self.symbols)
+        A base that normalises line breaks away gets the lines one by one.
+        """
+        tokens = np.array(ids, np.int32)
+        breaks = tokens == self.corpus.base.encode(NEWLINE)[-1]
+        if breaks.sum() == lines + 1:
+            tokens[breaks] = END
+            return tokens[int(np.argmax(breaks)) + 1 :]
+        spelled = [[*self.corpus.base.spell(line.encode()), END] for line in text.split(NEWLINE)]
+        return np.array([index for line in spelled[1:-1] for index in line], np.int32)
+
+    def _add(self, tokens: Codes, counts: npt.NDArray[np.int64]) -> None:
+        spans = find_units(tokens, self.begins, END)
+        weights = counts[spans.lines]
+        units = self.units.add(tokens, spans.starts, spans.ends, weights)
+        self._name_new_units()
+        starts, ends = find_words(units, spans.lines, self.roles)
+        self.corpus.runs.add(units, starts, ends, weights[starts])
+
+    def _name_new_units(self) -> None:
+        known = len(self.corpus.units)
+        new = []
+        for index in range(known, self.units.size):
+            start = int(self.units.ends[index - 1]) if index else 0
+            ids = tuple(self.units.values[start : int(self.units.ends[index])].tolist())
             self.corpus.units.append(ids)
-            if self.corpus.bytes_of(ids).startswith(b" "):
-                self.spaced.add(self.symbols[ids])
-        return self.symbols[ids]
+            kind, role = self._kind(ids), BREAK
+            data = self.corpus.bytes_of(ids)
+            self.corpus.foreign.append(kind != WORD)
+            if kind == WORD or (self.corpus.scripts.mixed and self._joins_old(data)):
+                role = self._role(data)
+            new.append(role)
+        if new:
+            self.roles = np.concatenate([self.roles, np.array(new, np.int8)])
 
     def _kind(self, ids: Ids) -> int:
         if any(index in self.corpus.base.added for index in ids):
@@ -192,3 +224,53 @@ class _Reader:
         if self.corpus.scripts.spaced and data == b" ":
             return WORD
         return self.corpus.scripts.kind(data)
+
+    def _joins_old(self, data: bytes) -> bool:
+        return data.decode(errors="replace").replace(" ", "").isalnum() or data == b" "
+
+    def _role(self, data: bytes) -> int:
+        text = data.decode()
+        splitter = self.corpus.base.tokenizer.pre_tokenizer
+        if splitter is not None and any(self._splits(character) for character in text.strip()):
+            return ALONE
+        spaced = self.corpus.scripts.spaced or splitter is not None
+        return FIRST if spaced and text.startswith(" ") else INNER
+
+    @functools.cache  # noqa: B019 - a reader lives as long as one corpus
+    def _splits(self, character: str) -> bool:
+        """Whether the base's pre-tokenizer parts `character` from the letters around it."""
+        letter = "x" if self.corpus.scripts.mixed else self.letter
+        parts = self.corpus.base.tokenizer.pre_tokenizer.pre_tokenize_str(
+            f"{letter}{character}{letter}"
+        )
+        return len(parts) > 1
+
+    @functools.cached_property
+    def letter(self) -> str:
+        """An ordinary letter of the scripts."""
+        points = self.corpus.scripts.code_points(
+            r"(?V1)[" + self.corpus.scripts.letters.pattern.removeprefix("(?V1)") + r"&&\p{L}]"
+        )
+        return chr(int(points[len(points) // 2]))
+
+
+def _lines(runs: Sequences) -> Iterator[tuple[list[str], list[npt.NDArray[np.int64]]]]:
+    """Runs as texts of LINES lines each, several at a time, with the counts of the lines.
+
+    A line break stands in front too: it takes the space that SentencePiece puts before a text.
+    """
+    texts: list[str] = []
+    weights: list[npt.NDArray[np.int64]] = []
+    start = 0
+    for first in range(0, runs.size, LINES):
+        last = min(first + LINES, runs.size)
+        ends = runs.ends[first:last]
+        codes = np.insert(runs.values[start : ends[-1]], ends - start, ord(NEWLINE))
+        texts.append(NEWLINE + codes.astype("<u4").tobytes().decode("utf-32-le"))
+        weights.append(runs.counts[first:last])
+        start = int(ends[-1])
+        if len(texts) == 64:
+            yield texts, weights
+            texts, weights = [], []
+    if texts:
+        yield texts, weights

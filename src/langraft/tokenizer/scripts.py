@@ -8,6 +8,8 @@ import functools
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import regex
 
 from langraft.core.errors import BadInput
@@ -40,9 +42,16 @@ class Scripts:
 
     Attributes:
         names: Unicode script names, for example ("Han",).
+        mixed: whether a piece may also hold Latin letters and digits beside those characters.
     """
 
     names: tuple[str, ...]
+    mixed: bool = False
+
+    @staticmethod
+    def code_points(pattern: str) -> npt.NDArray[np.int64]:
+        """Every code point that `pattern`, for one character, matches."""
+        return np.array([ord(found) for found in regex.findall(pattern, _every())], np.int64)
 
     @functools.cached_property
     def letters(self) -> regex.Pattern[str]:
@@ -116,7 +125,13 @@ def _block(name: str) -> str:
     return rf"\p{{Block={name}}}"
 
 
-def read_scripts(names: Sequence[str]) -> Scripts:
+@functools.cache
+def _every() -> str:
+    points = (point for point in range(0x110000) if not 0xD800 <= point < 0xE000)
+    return "".join(map(chr, points))
+
+
+def read_scripts(names: Sequence[str], *, mixed: bool = False) -> Scripts:
     """Check the script names of a recipe.
 
     Raises:
@@ -135,4 +150,4 @@ def read_scripts(names: Sequence[str]) -> Scripts:
                 else "; known are Han, Cyrillic, Devanagari, ..."
             )
             raise BadInput(f"scripts: Unicode knows no script {name!r}{hint}") from None
-    return Scripts(tuple(names))
+    return Scripts(tuple(names), mixed)

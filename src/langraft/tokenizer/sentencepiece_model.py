@@ -19,21 +19,40 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 BPE = 2
 
 
-def read_model(path: Path) -> Any:
-    """The protobuf in a `tokenizer.model`.
+def empty_model() -> Any:
+    """A model to fill."""
+    return proto.ModelProto()
+
+
+def parse_model(path: Path, data: bytes | None = None) -> Any:
+    """The protobuf in a SentencePiece model of any kind.
+
+    Args:
+        path: the file, which errors name.
+        data: its content, where it was read already.
 
     Raises:
-        BadInput: the file is missing, is not SentencePiece's, or its model is not BPE.
+        BadInput: the file is missing or is not SentencePiece's.
     """
     model = proto.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(path.read_bytes() if data is None else data)
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file") from error
     except DecodeError as error:
         raise BadInput(f"{path}: not a SentencePiece model ({error})") from error
     if not model.pieces:
         raise BadInput(f"{path}: not a SentencePiece model (it holds no pieces)")
+    return model
+
+
+def read_model(path: Path) -> Any:
+    """The protobuf in a `tokenizer.model` that can be extended.
+
+    Raises:
+        BadInput: as for `parse_model`, or the model is not BPE.
+    """
+    model = parse_model(path)
     if model.trainer_spec.model_type != BPE:
         kind = proto.TrainerSpec.ModelType.Name(model.trainer_spec.model_type).lower()
         raise BadInput(
@@ -165,7 +184,20 @@ def append_pieces(model: Any, fillers: Iterable[tuple[str, int]], pieces: Sequen
     model.trainer_spec.vocab_size = len(model.pieces)
 
 
+def shared_scores(model: Any) -> bool:
+    """Whether two pieces that merging makes have the same score; runs of spaces apart, which in
+    LLaMA's model all have -1e9 and give the same ids either way.
+    """
+    made = (e for e in model.pieces if e.type == NORMAL and len(e.piece.replace(SPACE, "")) > 0)
+    scores = [entry.score for entry in made if len(entry.piece) > 1]
+    return len(set(scores)) < len(scores)
+
+
+def load_processor(model: Any) -> Any:
+    """SentencePiece itself, with this model."""
+    return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+
+
 def sentencepiece_ids(model: Any, texts: Sequence[str]) -> list[list[int]]:
     """What SentencePiece itself makes of `texts`: the referee for our `tokenizer.json`."""
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
-    return [list(ids) for ids in processor.encode(list(texts))]
+    return [list(ids) for ids in load_processor(model).encode(list(texts))]

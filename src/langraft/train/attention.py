@@ -7,6 +7,8 @@ mask passed beside it, even all ones, would make transformers attend across docu
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 from typing import Any
 
@@ -28,6 +30,7 @@ def packed_attention(
     *,
     scaling: float,
     cu_seq_lens_q: Tensor,
+    max_length_q: int,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each document.
@@ -37,14 +40,24 @@ def packed_attention(
         attention_mask: must be None.
         scaling: multiplies the scores before the softmax.
         cu_seq_lens_q: boundaries of the documents, shape (documents + 1,), int32, from 0 to T.
+        max_length_q: tokens of the longest document, or more.
 
     Returns:
         shape (1, T, query heads, head width), and None for the weights.
     """
     assert attention_mask is None, "packed rows take no attention mask"
-    if query.is_cuda:
-        return _varlen(query, key, value, cu_seq_lens_q, scaling), None
-    edges = cu_seq_lens_q.tolist()
+    if query.is_cuda and value.dtype in (torch.bfloat16, torch.float16):
+        return _varlen(query, key, value, cu_seq_lens_q, max_length_q, scaling), None
+    return _document_by_document(query, key, value, cu_seq_lens_q, scaling), None
+
+
+@torch.compiler.disable
+def _document_by_document(
+    query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, scaling: float
+) -> Tensor:
+    """torch's own attention on one document after the other; a compiler would unroll the loop for
+    every set of boundaries.
+    """
     gqa = query.shape[1] != key.shape[1]
     pieces = [
         F.scaled_dot_product_attention(
@@ -55,31 +68,45 @@ def packed_attention(
             scale=scaling,
             enable_gqa=gqa,
         )
-        for a, b in itertools.pairwise(edges)
+        for a, b in itertools.pairwise(boundaries.tolist())
     ]
-    return torch.cat(pieces, dim=2).transpose(1, 2), None
+    return torch.cat(pieces, dim=2).transpose(1, 2)
+
+
+@functools.cache
+def _varlen_knows() -> frozenset[str]:
+    """What torch's variable-length attention can be asked: its arguments changed from release to
+    release.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    return frozenset(inspect.signature(varlen_attn).parameters)
 
 
 def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, scaling: float
+    query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, longest: int, scaling: float
 ) -> Tensor:
-    """torch's variable-length flash attention; `torch.nested` jagged tensors reach it on every
-    torch from 2.11 on.
-    """
-    lengths = int(boundaries.diff().max())
+    """torch's variable-length flash attention: one call for all documents, no synchronisation."""
+    from torch.nn.attention.varlen import varlen_attn
 
-    def jagged(tensor: Tensor) -> Tensor:
-        rows = tensor[0].transpose(0, 1)
-        return torch.nested.nested_tensor_from_jagged(
-            rows, boundaries.long(), max_seqlen=lengths
-        ).transpose(1, 2)
-
-    heads = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
-    out = F.scaled_dot_product_attention(
-        jagged(query), jagged(key), jagged(value), is_causal=True, scale=scaling
-    )
-    return out.transpose(1, 2).values()[None]
+    known = _varlen_knows()
+    options: dict[str, Any] = {"is_causal": True} if "is_causal" in known else {}
+    if "window_size" in known:
+        options = {"window_size": (-1, 0)}  # every key to the left, none to the right
+    if "scale" in known:
+        options["scale"] = scaling
+    else:
+        query = query * (scaling * query.shape[-1] ** 0.5)
+    if query.shape[1] != key.shape[1]:
+        if "enable_gqa" in known:
+            options["enable_gqa"] = True
+        else:
+            heads = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(heads, 1), value.repeat_interleave(heads, 1)
+    attend: Any = varlen_attn
+    rows = [t[0].transpose(0, 1).to(value.dtype) for t in (query, key, value)]
+    out = attend(*rows, boundaries, boundaries, longest, longest, **options)
+    return out[None]
 
 
 def register() -> str:

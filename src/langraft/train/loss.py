@@ -17,7 +17,13 @@ CHUNK_ROWS = 512
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor, chunk: int
+        ctx: Any,
+        hidden_TD: Tensor,
+        weight_VD: Tensor,
+        labels_T: Tensor,
+        chunk: int,
+        z_loss: float,
+        smoothing: float,
     ) -> tuple[Tensor, Tensor]:
         grad_hidden = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
         grad_weight = (
@@ -25,18 +31,29 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         )
         weight = weight_VD.to(hidden_TD.dtype)
         logprobs = torch.empty(hidden_TD.shape[0], dtype=torch.float32, device=hidden_TD.device)
+        extra = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
         for start in range(0, hidden_TD.shape[0], chunk):
             rows = slice(start, start + chunk)
             hidden, labels = hidden_TD[rows], labels_T[rows]
             logits = (hidden @ weight.T).float()
-            logits -= logits.logsumexp(-1, keepdim=True)  # now log-probabilities
+            partition = logits.logsumexp(-1, keepdim=True)
+            logits -= partition  # now log-probabilities
             logprobs[rows] = logits.gather(-1, labels[:, None])[:, 0]
+            if z_loss or smoothing:
+                extra += z_loss * partition.square().sum()
+                extra -= smoothing * (logits.mean(-1) - logprobs[rows]).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
             grad_logits = logits.exp_()
+            if z_loss:
+                grad_logits *= 1 + 2 * z_loss * partition
             grad_logits.scatter_add_(
-                -1, labels[:, None], torch.full_like(labels[:, None], -1, dtype=logits.dtype)
+                -1,
+                labels[:, None],
+                torch.full_like(labels[:, None], smoothing - 1, dtype=logits.dtype),
             )
+            if smoothing:
+                grad_logits -= smoothing / grad_logits.shape[-1]
             grad_logits = grad_logits.to(hidden.dtype)
             if grad_hidden is not None:
                 grad_hidden[rows] = grad_logits @ weight
@@ -45,22 +62,28 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight_VD.dtype
         ctx.mark_non_differentiable(logprobs)
-        return -logprobs.sum(), logprobs
+        loss = -logprobs.sum()
+        return (loss + extra if z_loss or smoothing else loss), logprobs
 
     @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             None if grad_hidden is None else grad_hidden * scale.to(grad_hidden.dtype),
             None if grad_weight is None else (grad_weight * scale).to(ctx.weight_dtype),
-            None,
-            None,
+            *(None,) * 4,
         )
 
 
 def linear_cross_entropy(
-    hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor, chunk: int = CHUNK_ROWS
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    labels_T: Tensor,
+    chunk: int = CHUNK_ROWS,
+    *,
+    z_loss: float = 0.0,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, int, Tensor]:
     """Cross-entropy of `hidden @ weight.T` against `labels`, IGNORE left out.
 
@@ -70,6 +93,9 @@ def linear_cross_entropy(
         weight_VD: the output matrix, shape (V, D).
         labels_T: target ids, shape (T,), int64.
         chunk: rows whose logits exist at one time; peak memory is chunk x V float32 twice.
+        z_loss: weight of the squared logarithm of the softmax's partition, added to each label's
+            loss (PaLM, arXiv 2204.02311, section 5).
+        smoothing: share of the target that goes to all ids alike (arXiv 1512.00567).
 
     Returns:
         The summed loss in nats (differentiable once in hidden and weight), the number of labels
@@ -78,5 +104,7 @@ def linear_cross_entropy(
     """
     kept = labels_T != IGNORE
     labels = labels_T[kept]
-    total, logprobs = _ChunkedCrossEntropy.apply(hidden_TD[kept], weight_VD, labels, chunk)
+    total, logprobs = _ChunkedCrossEntropy.apply(
+        hidden_TD[kept], weight_VD, labels, chunk, z_loss, smoothing
+    )
     return total, int(labels.numel()), logprobs

@@ -12,14 +12,18 @@ import torch
 class Device:
     """Where tensors live, and whether products are taken in bfloat16 (weights and moments stay
     float32).
+
+    Attributes:
+        cast: weights are cast at each product; False where sharding hands them out in bfloat16.
     """
 
     name: Literal["cpu", "cuda"]
     bf16: bool
+    cast: bool = True
 
     def autocast(self) -> torch.autocast:
         """The context in which forward passes run."""
-        return torch.autocast(self.name, torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.name, torch.bfloat16, enabled=self.bf16 and self.cast)
 
 
 def choose_device(devices: str, precision: str) -> Device:

@@ -41,6 +41,13 @@ def test_a_folder_without_configuration(tmp_path: Path) -> None:
         resolve_base("base", tmp_path)
 
 
+def test_metas_layout_is_pointed_to_the_converter(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "params.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"Meta's own layout; .*`langraft checkpoint convert`"):
+        resolve_base("base", tmp_path)
+
+
 def test_a_missing_gguf(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"base 'm\.gguf': no such file .*/m\.gguf"):
         resolve_base("m.gguf", tmp_path)

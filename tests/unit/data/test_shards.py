@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from langraft.core.errors import BadInput
+from langraft.data import shards
 from langraft.data.frame import document_frame
-from langraft.data.shards import Frame, read_shard, write_shard
+from langraft.data.shards import Frame, read_shard, tokenise, write_shard
 
 
 def _encode(texts: list[str]) -> list[list[int]]:
@@ -55,3 +56,50 @@ def test_frame(added: list[str], named: dict[str, str], frame: Frame) -> None:
 def test_frame_needs_an_end() -> None:
     with pytest.raises(BadInput, match="names no end-of-text token"):
         document_frame(_tokenizer(["<s>"], bos_token="<s>"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE without merges, in a file."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    inner = Tokenizer(models.BPE({letter: n for n, letter in enumerate(sorted(alphabet))}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    inner.save(str(path))
+    return path
+
+
+def test_parts_written_by_processes_are_what_one_would_write(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"text {n} " * (n % 7 + 1) for n in range(60)]
+    whole = tokenise(tmp_path / "whole", texts, tokenizer, Frame(0, 1))
+    assert len(whole) == 1
+    monkeypatch.setattr(shards, "PART_CHARACTERS", 400)
+    parts = tokenise(tmp_path / "parts", iter(texts), tokenizer, Frame(0, 1), workers=2)
+    assert len(parts) > 3
+    assert np.concatenate([p.tokens for p in parts]).tolist() == whole[0].tokens.tolist()
+    assert sum(p.documents for p in parts) == 60
+    again = tokenise(tmp_path / "parts", (), tokenizer, Frame(0, 1))
+    assert [p.documents for p in again] == [p.documents for p in parts]
+
+
+def test_a_killed_call_keeps_its_finished_parts(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "PART_CHARACTERS", 100)
+    texts = [f"text {n} " * 9 for n in range(6)]
+    tokenise(tmp_path / "zh", texts, tokenizer, Frame(0, 1), workers=1)
+    (tmp_path / "zh" / "parts").unlink()
+    (tmp_path / "zh" / "00001").rename(tmp_path / "zh" / "00001.partial")
+    made = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "zh").glob("0*/tokens.npy")}
+    found = tokenise(tmp_path / "zh", texts, tokenizer, Frame(0, 1), workers=1)
+    assert sum(shard.documents for shard in found) == 6
+    kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "zh").glob("0*/tokens.npy")}
+    assert made.items() <= kept.items()
+
+
+def test_nothing_to_tokenise(tmp_path: Path, tokenizer: Path) -> None:
+    with pytest.raises(BadInput, match="zh: no documents"):
+        tokenise(tmp_path / "zh", [], tokenizer, Frame(0, 1))

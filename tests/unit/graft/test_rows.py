@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from langraft.checkpoint.folder import load_model, save_model
 from langraft.core.errors import BadInput
-from langraft.graft.rows import add_rows, padded, subtoken_mean
+from langraft.graft.rows import add_rows, padded
+from langraft.graft.starts import subtoken_mean
 
 PIECES = [[3, 5], [7], [3, 3, 60]]
 FIRST, ROWS = 62, 72

@@ -13,6 +13,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def merged_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with one merge, which llama.cpp cannot do without."""
+    return save_model(tmp_path_factory.mktemp("models") / "merged", TEMPLATE, ("q", "q"))
+
+
+@pytest.fixture(scope="session")
 def plain_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder without one."""
     return save_model(tmp_path_factory.mktemp("models") / "plain", None)

@@ -15,22 +15,25 @@ TEMPLATE = (
 )
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer without merges: every character beyond ASCII is cut into bytes."""
+def byte_tokenizer(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer, by default without merges: every character beyond ASCII is cut into
+    bytes.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: index for index, piece in enumerate(alphabet)}
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    vocabulary |= {"".join(pair): 256 + index for index, pair in enumerate(merges)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>")
 
 
-def save_model(folder: Path, template: str | None) -> Path:
+def save_model(folder: Path, template: str | None, *merges: tuple[str, str]) -> Path:
     """A tiny random Llama with the byte tokenizer, saved as an ordinary model folder."""
     torch.manual_seed(3)
     config = LlamaConfig(
-        vocab_size=258,
+        vocab_size=258 + len(merges),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -38,11 +41,11 @@ def save_model(folder: Path, template: str | None) -> Path:
         num_key_value_heads=2,
         max_position_embeddings=256,
         bos_token_id=None,
-        eos_token_id=257,
+        eos_token_id=257 + len(merges),
         initializer_range=0.5,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(*merges)
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return folder

@@ -11,7 +11,7 @@ from tokenizer_bases import Extension, held_out, lines
 
 from langraft.core.io import read_json, write_json
 from langraft.tokenizer.alphabet import to_symbols
-from langraft.tokenizer.check import Proof, check_tokenizer
+from langraft.tokenizer.check import Proof, check_tokenizer, usage
 from langraft.tokenizer.encoder import load_encoder
 
 IDS, DOUBLES, OLD, REACH, PARTIAL, ROUND = range(6)
@@ -32,12 +32,14 @@ def test_our_extensions_keep_every_promise(extension: Extension) -> None:
         == 2000
     )
     assert proofs[REACH].checked + proofs[PARTIAL].checked == 700
-    assert (
-        proofs[REACH].detail
-        == f"{proofs[REACH].checked} on a line of their own, 0 only inside a sentence"
+    assert proofs[REACH].detail.startswith(
+        f"{proofs[REACH].checked} on a line of their own, 0 only inside a sentence; "
     )
     assert proofs[ROUND].checked == 25
-    assert len(proofs) == (7 if extension.style == "sentencepiece" else 6)
+    referees = [proof.name.removesuffix(" gives the same ids") for proof in proofs[6:]]
+    own = ["SentencePiece"] if extension.style == "sentencepiece" else []
+    assert referees == [*own, "transformers", "llama.cpp"]
+    assert all(proof.checked > 100 for proof in proofs[6:])
 
 
 @pytest.fixture
@@ -143,6 +145,19 @@ def test_disagreement_with_sentencepiece_is_caught(scored: Extension, tmp_path: 
     definition = read_json(path)
     definition["normalizer"]["normalizers"] = definition["normalizer"]["normalizers"][1:]
     write_json(path, definition)
-    proof = check_tokenizer(scored.base, tmp_path / "out", [], ["我们"])[-1]
+    proof = check_tokenizer(scored.base, tmp_path / "out", [], ["我们"])[ROUND + 1]
     assert not proof.passed
     assert proof.counterexample.startswith("token 0 of")
+
+
+def test_uses_are_counted_in_groups(extension: Extension) -> None:
+    found = usage(extension.base, extension.extended, held_out()[:20])
+    assert found["pieces"] == 700 == sum(found["groups"].values())
+    assert found["never"] == found["groups"]["0"] < 200
+    assert found["most"][0][1] > 100
+    assert found["least"][-1][1] >= 1
+    assert 0.4 < found["share"] < 1
+
+
+def test_a_file_without_text_is_no_use(extension: Extension) -> None:
+    assert usage(extension.base, extension.extended, [])["never"] == 700

@@ -12,13 +12,15 @@ from langraft.core.errors import BadInput
 from langraft.core.io import read_json, write_json
 from langraft.tokenizer.compare import measure
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.extend import extend_tokenizer
+from langraft.tokenizer.extend import Rules, extend_tokenizer
 
 CHINESE = ["我们学习中文。", "我们学习语言，他们学习中文。"] * 20
 
 
 def _extend(base: Path, out: Path, **options: object) -> dict[str, object]:
-    wanted = {"size": 8, "scripts": ["Han"], "min_frequency": 2, "max_piece_characters": 4}
+    rules = {"scripts": ("Han",), "min_frequency": 2, "max_piece_characters": 4}
+    given = {key: options.pop(key) for key in list(options) if key in rules}
+    wanted = {"size": 8, "rules": Rules(**(rules | given))}
     return extend_tokenizer(base, CHINESE, out=out, **(wanted | options))
 
 
@@ -128,9 +130,7 @@ def test_a_script_with_spaces_joins_the_space(bytes_base: Path, tmp_path: Path) 
         bytes_base,
         texts,
         size=40,
-        scripts=["Cyrillic"],
-        min_frequency=2,
-        max_piece_characters=8,
+        rules=Rules(("Cyrillic",), max_piece_characters=8),
         out=out,
     )
     after = load_encoder(out)

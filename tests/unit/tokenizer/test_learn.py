@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.learn import (
-    Learned,
-    balance,
-    learn,
-    pair_gains,
-    pair_merges,
-    segment,
-    unused_leaves,
-)
+from langraft.tokenizer.learn import Learned, learn
+from langraft.tokenizer.pruning import unused_leaves
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
 
@@ -27,8 +19,8 @@ YOU, GOOD, MANY = "你".encode(), "好".encode(), "们".encode()
 TEXTS = ["你好 "] * 10 + ["你们,"] * 4 + ["好 ok"] * 3
 
 
-def _learn(base: Path, texts: list[str], size: int, **options: int) -> Learned:
-    corpus = read_corpus(load_encoder(base), texts, read_scripts(["Han"]))
+def _learn(base: Path, texts: list[str], size: int, mixed: bool = False, **options: int) -> Learned:
+    corpus = read_corpus(load_encoder(base), texts, read_scripts(["Han"], mixed=mixed))
     settings_ = {"min_frequency": 2, "max_piece_characters": 8} | options
     return learn(corpus, size=size, **settings_)
 
@@ -108,26 +100,16 @@ def test_unused_leaves_go_and_what_longer_pieces_need_stays() -> None:
     assert unused_leaves(pieces, merges, uses) == {b"de", b"def"}
 
 
-@pytest.mark.parametrize(("size", "wanted"), [(1, 9), (3, 8), (4, 5), (6, 2), (7, 2)])
-def test_balance(size: int, wanted: int) -> None:
-    assert balance([9, 5, 2], [8, 8, 4], size, 2) == wanted
-
-
-def test_gains_are_counts_of_formed_pairs() -> None:
-    runs = Counter({"𐀀𐀁𐀂": 7, "𐀀𐀁": 5, "𐀁𐀂": 2})
-    pairs = pair_merges(runs, 10, 2, 8)
-    assert pairs == [("𐀀", "𐀁"), ("𐀀𐀁", "𐀂"), ("𐀁", "𐀂")]
-    assert pair_gains(runs, pairs) == [12, 7, 2]
-    assert segment(runs, pairs) == Counter({"𐀀": 0, "𐀁": 0, "𐀂": 0, "𐀀𐀁": 5, "𐀀𐀁𐀂": 7, "𐀁𐀂": 2})
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(alphabet="𐀀𐀁𐀂𐀃", min_size=1, max_size=9), min_size=1, max_size=12))
-def test_gains_add_up_to_the_tokens_saved(texts: list[str]) -> None:
-    runs = Counter(texts)
-    pairs = pair_merges(runs, 50, 1, 8)
-    before = sum(len(run) * count for run, count in runs.items())
-    assert before - sum(pair_gains(runs, pairs)) == segment(runs, pairs).total()
+def test_nothing_joins_two_foreign_units(bytes_base: Path) -> None:
+    """Mixed: digits and Latin letters join Chinese characters, and never one another."""
+    texts = ["用vi写", "第3章"] * 20
+    plain = [piece.decode(errors="ignore") for piece in _learn(bytes_base, texts, 100).pieces]
+    assert not any(character in "".join(plain) for character in "vi3")
+    pieces = _learn(bytes_base, texts, 100, mixed=True).pieces
+    longer = [piece.decode() for piece in pieces if len(piece) > 3]
+    assert longer
+    assert all(any("\u3400" <= c <= "\u9fff" for c in piece) for piece in longer)
+    assert any("v" in piece for piece in longer)
 
 
 @settings(max_examples=25, deadline=None)

@@ -19,21 +19,22 @@ from langraft.core.io import folder_hashes
 from langraft.core.metrics import read_metrics
 from langraft.data.shards import Frame
 from langraft.graft.rows import add_rows, unlikely_row
+from langraft.graft.starts import Knowledge
 from langraft.recipe import Distil
 from langraft.tokenizer.segments import subtokens
-from langraft.train import distil
-from langraft.train.distil import (
+from langraft.train import attention, distil, fit
+from langraft.train.lessons import (
+    LESSON_CHARACTERS,
+    LESSONS_AT_ONCE,
     Lessons,
     Reader,
-    conditional_rows,
-    distil_rows,
-    forget_lessons,
     lesson_texts,
     observe,
-    output_work,
     recite,
     shallow,
 )
+from langraft.train.regression import conditional_rows, output_work
+from langraft.train.starting import Bed, forget, plant
 
 SETTINGS = Distil(
     positions=600,
@@ -94,7 +95,7 @@ def test_lessons_by_hand() -> None:
 def test_lesson_texts_lose_only_short_ends() -> None:
     text = "".join(f"line {n} of the text\n" for n in range(100))
     found = lesson_texts([text, "short", "x" * 1_060], seed=1)
-    assert max(map(len, found)) == distil.LESSON_CHARACTERS
+    assert max(map(len, found)) == LESSON_CHARACTERS
     assert sum(map(len, found)) == len(text) + 1_060
     assert found == lesson_texts([text, "short", "x" * 1_060], seed=1)
     assert found != lesson_texts([text, "short", "x" * 1_060], seed=2)
@@ -165,13 +166,13 @@ def test_the_base_is_read_at_the_ends_of_new_pieces(
     pair: Extension, pieces: list[list[int]]
 ) -> None:
     model, reader = _grafted(pair, pieces), _reader(pair)
-    model.set_attn_implementation(distil.attention.register())
+    model.set_attn_implementation(attention.register())
     with shallow(model, 1):
         lessons = observe(model, reader, 600)
     ids, hidden = _first_text(reader, model, base=True)
     last = int(lessons.edges[1])
     assert lessons.ids[:last].tolist() == _first_text(reader, model, base=False)[0]
-    assert 600 <= lessons.ids.numel() < 600 + 500 * distil.LESSONS_AT_ONCE
+    assert 600 <= lessons.ids.numel() < 600 + 500 * LESSONS_AT_ONCE
     seen, ends = 0, [0]
     spelt = [len(pair.before.piece_bytes(index)) for index in ids[1:]]
     for index in lessons.ids[1:last].tolist():
@@ -186,7 +187,7 @@ def test_the_base_is_read_at_the_ends_of_new_pieces(
 
 def test_the_new_model_is_read_at_every_token(pair: Extension, pieces: list[list[int]]) -> None:
     model, reader = _grafted(pair, pieces), _reader(pair)
-    model.set_attn_implementation(distil.attention.register())
+    model.set_attn_implementation(attention.register())
     lessons = recite(model, reader, 600)
     ids, hidden = _first_text(reader, model, base=False)
     assert lessons.ids[: len(ids)].tolist() == ids
@@ -213,7 +214,9 @@ def _distil(
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     model = _grafted(pair, pieces)
-    numbers = distil_rows(model, pieces, _reader(pair), SETTINGS, folder, folder / "metrics.jsonl")
+    reader, metrics = _reader(pair), folder / "metrics.jsonl"
+    bed = Bed(model, Knowledge(pieces), pair.before.size, reader, SETTINGS, folder, metrics)
+    numbers = plant(bed, "distil")
     return model, numbers
 
 
@@ -268,11 +271,11 @@ def test_both_fits_lose_less(
 ) -> None:
     _, numbers, folder = learnt
     records = read_metrics(folder / "metrics.jsonl")
-    for fit, steps in (("output rows", 20), ("input rows", 12)):
-        losses = [r["loss"] for r in records if r["stage"] == f"graft, {fit}"]
+    for name, steps in (("output rows", 20), ("input rows", 12)):
+        losses = [r["loss"] for r in records if r["stage"] == f"graft, {name}"]
         assert len(losses) == steps
-        assert sum(losses[-5:]) < 0.95 * sum(losses[:5]), fit
-        key = numbers[fit.replace(" ", "_")]
+        assert sum(losses[-5:]) < 0.95 * sum(losses[:5]), name
+        key = numbers[name.replace(" ", "_")]
         assert (key["steps"], key["loss_first"]) == (steps, round(losses[0], 4))
     assert numbers["positions"] >= SETTINGS.positions
     assert numbers["output_positions"] >= SETTINGS.output_positions
@@ -282,12 +285,20 @@ def test_what_is_kept_can_be_forgotten(
     pair: Extension, pieces: list[list[int]], tmp_path: Path
 ) -> None:
     _distil(pair, pieces, tmp_path)
-    assert {"lessons.safetensors", "states.safetensors"} < set(folder_hashes(tmp_path))
-    forget_lessons(tmp_path)
+    assert {"lessons.safetensors", "states/distil.safetensors"} < set(folder_hashes(tmp_path))
+    forget(tmp_path)
     assert set(folder_hashes(tmp_path)) == {"metrics.jsonl"}
 
 
-@pytest.mark.parametrize("victim", ["packed_hidden", "output_work", "input_work", "run_loop"])
+VICTIMS = {
+    "packed_hidden": (distil, 6),
+    "output_work": (distil, 1),
+    "input_work": (distil, 1),
+    "run_loop": (fit, 2),
+}
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_killed_and_going_on_gives_the_same_bytes(
     pair: Extension,
     pieces: list[list[int]],
@@ -300,11 +311,10 @@ def test_killed_and_going_on_gives_the_same_bytes(
 
     `packed_hidden` dies in the sixth step of the input fit, with a checkpoint after every step.
     """
-    whole: Callable[..., Any] = getattr(distil, victim)
+    module, limit = VICTIMS[victim]
+    whole: Callable[..., Any] = getattr(module, victim)
     calls: list[int] = []
     _checkpoint_always(monkeypatch)
-    reading = _reading_calls(pair)
-    limit = {"packed_hidden": reading + 6, "run_loop": 2}.get(victim, 1)
 
     def dying(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -313,7 +323,7 @@ def test_killed_and_going_on_gives_the_same_bytes(
         return whole(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(distil, victim, dying)
+        patch.setattr(module, victim, dying)
         with pytest.raises(Killed):
             _distil(pair, pieces, tmp_path)
     if victim == "packed_hidden":
@@ -321,8 +331,8 @@ def test_killed_and_going_on_gives_the_same_bytes(
     model, numbers = _distil(pair, pieces, tmp_path)
     assert all(torch.equal(weights(model)[n], v) for n, v in weights(learnt[0]).items())
     for key in ("steps", "loss_first", "loss_last"):
-        for fit in ("output_rows", "input_rows"):
-            assert numbers[fit][key] == learnt[1][fit][key]
+        for rows in ("output_rows", "input_rows"):
+            assert numbers[rows][key] == learnt[1][rows][key]
     kept = ("stage", "step", "loss")
     assert [[r[k] for k in kept] for r in read_metrics(tmp_path / "metrics.jsonl")] == [
         [r[k] for k in kept] for r in read_metrics(learnt[2] / "metrics.jsonl")
@@ -330,19 +340,9 @@ def test_killed_and_going_on_gives_the_same_bytes(
 
 
 def _checkpoint_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = distil.Loop
+    loop = fit.Loop
 
-    def eager(*arguments: Any, **options: Any) -> distil.Loop:
+    def eager(*arguments: Any, **options: Any) -> fit.Loop:
         return loop(*arguments, **options, checkpoint_seconds=0.0)
 
-    monkeypatch.setattr(distil, "Loop", eager)
-
-
-def _reading_calls(pair: Extension) -> int:
-    """Batches of texts that the base reads before it has seen enough."""
-    reader, seen = _reader(pair), 0
-    for count, text in enumerate(lesson_texts(reader.texts, reader.seed), 1):
-        seen += 1 + len(pair.after.encode(text))
-        if seen >= SETTINGS.positions:
-            return -(-count // distil.LESSONS_AT_ONCE)
-    raise AssertionError("the texts end before the positions do")
+    monkeypatch.setattr(fit, "Loop", eager)

@@ -7,7 +7,9 @@ import torch
 from random_llama import random_llama
 from torch import nn
 
-from langraft.train.optim import NewRows, Optimiser, embedding_matrices, select, wsd
+from langraft.train.optim import NewRows, Optimiser
+from langraft.train.schedule import wsd
+from langraft.train.trainable import embedding_matrices, select
 
 CLIP = 1e9
 
@@ -139,7 +141,8 @@ def test_state_goes_out_and_comes_back() -> None:
             _give_gradients(first, step)
             half.step(1.0, CLIP)
     rest = Optimiser(second, 0.01)
-    rest.load({name: tensor.clone() for name, tensor in half.tensors().items()})
+    moments = {name: tensor.clone() for name, tensor in half.tensors().items()}
+    rest.load(moments, half.counts())
     with torch.no_grad():
         for name in second:
             second[name].copy_(first[name])

@@ -86,4 +86,5 @@ def test_a_mask_is_refused_by_the_attention_itself() -> None:
             torch.ones(1, 3),
             scaling=1.0,
             cu_seq_lens_q=torch.tensor([0, 3]),
+            max_length_q=3,
         )

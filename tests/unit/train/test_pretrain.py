@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from random_llama import CPU, random_llama, random_mix, weights
-from torch import Tensor
+from random_llama import HERE, random_course, random_llama, weights
 from transformers import LlamaForCausalLM
 
-from langraft.core.errors import RunFailed
 from langraft.core.metrics import MetricsLog, read_metrics
+from langraft.data.course import Course
 from langraft.recipe import Pretrain
-from langraft.train import engine
-from langraft.train import pretrain as stage_file
+from langraft.train.checkpoints import complete, drop_checkpoint
 from langraft.train.pretrain import pretrain, steps
 
 NEW = (56, 62)
@@ -36,7 +34,7 @@ class Killed(BaseException):
 
 
 def _ignore(step: int, tokens: int) -> None:
-    pass
+    """Measure nothing."""
 
 
 def _train(
@@ -52,8 +50,9 @@ def _train(
     model = random_llama(tied=tied)
     stage = Pretrain(**(STAGE | {"evaluate": times} | changes))
     log = MetricsLog(folder / "metrics.jsonl", stage.name)
-    mix = random_mix(steps=steps(stage))
-    return model, pretrain(model, mix, stage, NEW, CPU, folder, log, evaluate)
+    course = random_course(steps=steps(stage))
+    done = pretrain(model, course, stage, NEW, HERE, folder, log, evaluate)
+    return model, done.numbers
 
 
 def _same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
@@ -159,29 +158,32 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, train: str, tied
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The steps whose rows were asked for."""
+    """The positions whose batches were asked for."""
     found: list[int] = []
-    rows = stage_file.Mix.rows
-    monkeypatch.setattr(
-        stage_file.Mix, "rows", lambda self, step: (found.append(step), rows(self, step))[1]
-    )
+    batches = Course.batches
+
+    def seen(self: Course, position: int, *arguments: Any) -> Any:
+        found.append(position)
+        return batches(self, position, *arguments)
+
+    monkeypatch.setattr(Course, "batches", seen)
     return found
 
 
-def test_the_older_checkpoint_serves_when_the_newer_is_not_there_yet(
-    tmp_path: Path, asked: list[int]
-) -> None:
-    """What a kill between two renames leaves: `.old`, and a complete `.partial` without a name."""
+def test_half_a_checkpoint_is_not_read(tmp_path: Path, asked: list[int]) -> None:
+    """What a kill while writing leaves: a folder without a final name, and one without a state."""
     straight, _ = _train(tmp_path / "straight")
     broken = tmp_path / "broken"
     with pytest.raises(Killed):
         _train(broken, evaluate=_killed_at(5), times=6)
-    (broken / "checkpoint").rename(broken / "checkpoint.old")
-    (broken / "checkpoint.partial").mkdir()
-    (broken / "checkpoint.partial" / "weights.safetensors").write_bytes(b"half")
+    places = complete(broken)
+    assert [place.name for place in places] == ["step-00000003", "step-00000004"]
+    (broken / "checkpoint" / "step-00000005.partial").mkdir(exist_ok=True)
+    (broken / "checkpoint" / "step-00000005.partial" / "half.safetensors").write_bytes(b"half")
+    (places[1] / "state.json").unlink()
     asked.clear()
     resumed, _ = _train(broken)
-    assert asked == [4, 5]
+    assert asked == [3, 4, 5]
     assert [record["step"] for record in _records(broken)] == [1, 2, 3, 4, 5, 6]
     assert _same(resumed, straight)
 
@@ -194,29 +196,14 @@ def test_going_on_does_not_repeat_steps(tmp_path: Path, asked: list[int]) -> Non
     assert asked == [0, 1, 2, 3, 3, 4, 5]
 
 
+def test_which_checkpoints_stay(tmp_path: Path) -> None:
+    _train(tmp_path, keep=1, keep_every=2)
+    names = [place.name for place in complete(tmp_path)]
+    assert names == ["step-00000002-keep", "step-00000004-keep", "step-00000005"]
+
+
 def test_a_checkpoint_can_be_dropped(tmp_path: Path) -> None:
     _train(tmp_path)
     assert (tmp_path / "checkpoint").is_dir()
-    engine.drop_checkpoint(tmp_path)
+    drop_checkpoint(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight, _ = _train(tmp_path / "straight")
-    broken = tmp_path / "broken"
-    whole = stage_file.batch_loss
-    calls: list[int] = []
-
-    def poisoned(*arguments: Any) -> Tensor:
-        calls.append(1)
-        return whole(*arguments) * (float("nan") if len(calls) == 4 else 1.0)
-
-    monkeypatch.setattr(stage_file, "batch_loss", poisoned)
-    with pytest.raises(RunFailed, match=r"adapt: loss nan .* at step 4 are not finite"):
-        _train(broken)
-    assert [record["step"] for record in _records(broken)] == [1, 2, 3]
-    monkeypatch.setattr(stage_file, "batch_loss", whole)
-    resumed, _ = _train(broken)
-    assert _same(resumed, straight)

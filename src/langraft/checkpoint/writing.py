@@ -1,0 +1,240 @@
+"""Model folders written tensor by tensor: sharded safetensors, hashed on the way, complete or not
+there at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from langraft.checkpoint.digest import Records, combined, raw_bytes, record
+from langraft.checkpoint.reading import DTYPES
+from langraft.checkpoint.stream import StoredTensor, require_finite
+from langraft.core.errors import BadInput, RunFailed
+from langraft.core.hardware import versions
+from langraft.core.io import PARTIAL, disk_errors, remove, write_json
+from langraft.core.messages import bar
+
+SHARD_BYTES = 5_000_000_000
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+NOTE = "langraft.json"
+IN_FLIGHT = 4
+FLUSH_BYTES = 128 << 20
+
+
+def write_weights(
+    folder: Path,
+    tensors: Sequence[StoredTensor],
+    *,
+    stem: str = "model",
+    shard_bytes: int = SHARD_BYTES,
+    title: str = "write",
+    hashed: bool = True,
+) -> Records:
+    """Write `tensors` to `folder` as `stem.safetensors`, or as shards with an index.
+
+    Args:
+        shard_bytes: a shard ends before the tensor that would make it larger.
+        title: what the progress bar says.
+        hashed: hash on the way, which takes about as long as a plain copy.
+
+    Returns:
+        Each tensor's record (dtype, shape, sha256), as `langraft.checkpoint.digest` gives it;
+        nothing when not `hashed`.
+
+    Raises:
+        BadInput: a tensor holds NaN or infinite values.
+        RunFailed: the disk is full or not writable.
+    """
+    groups = _shards(tensors, shard_bytes)
+    records: Records = {}
+    places: dict[str, str] = {}
+    with disk_errors(folder), bar("MB") as progress, _Writers() as writers:
+        total = sum(tensor.nbytes for tensor in tensors) // 1_000_000
+        task = progress.add_task(title, total=total, note="")
+        for number, group in enumerate(groups, 1):
+            several = f"{stem}-{number:05d}-of-{len(groups):05d}.safetensors"
+            name = several if len(groups) > 1 else f"{stem}.safetensors"
+            with (folder / name).open("wb") as stream:
+                stream.write(_header(group))
+                for tensor in group:
+                    sha = writers.write(tensor, stream, hashed=hashed)
+                    if hashed:
+                        records[tensor.name] = record(tensor, sha)
+                    places[tensor.name] = name
+                    progress.update(task, advance=tensor.nbytes / 1e6, note=name)
+                stream.flush()
+                os.fsync(stream.fileno())
+    if len(groups) > 1:
+        size = sum(tensor.nbytes for tensor in tensors)
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}
+        write_json(folder / f"{stem}.safetensors.index.json", index)
+    return records
+
+
+def _shards(tensors: Sequence[StoredTensor], limit: int) -> list[list[StoredTensor]]:
+    groups: list[list[StoredTensor]] = [[]]
+    size = 0
+    for tensor in tensors:
+        if groups[-1] and size + tensor.nbytes > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(tensor)
+        size += tensor.nbytes
+    # wide types first, so that every tensor begins at a multiple of its own width
+    return [sorted(group, key=lambda tensor: -tensor.dtype.itemsize) for group in groups]
+
+
+def _header(tensors: Sequence[StoredTensor]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for tensor in tensors:
+        entries[tensor.name] = {
+            "dtype": CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + tensor.nbytes],
+        }
+        end += tensor.nbytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+class _Writers:
+    """Two threads: one writes a block while the next is computed, one sends what is written to the
+    disk while more is, so that the last flush has little left to wait for.
+    """
+
+    def __init__(self) -> None:
+        self._writer = ThreadPoolExecutor(1)
+        self._flusher = ThreadPoolExecutor(1)
+        self._unflushed = 0
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()
+        self._flusher.shutdown()
+
+    def write(self, tensor: StoredTensor, stream: BinaryIO, *, hashed: bool) -> str:
+        """Write one tensor; the sha256 of its bytes."""
+        sha = hashlib.sha256()
+
+        def put(content: Any) -> None:
+            stream.write(content)
+            if hashed:
+                sha.update(content)
+
+        pending: deque[Future[None]] = deque()
+        for block in tensor.blocks():
+            require_finite(tensor.name, block, Path(stream.name).name)
+            pending.append(self._writer.submit(put, raw_bytes(block)))
+            if len(pending) > IN_FLIGHT:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+        self._unflushed += tensor.nbytes
+        if self._unflushed > FLUSH_BYTES:
+            self._unflushed = 0
+            self._flusher.submit(os.fdatasync, stream.fileno()).add_done_callback(_ignored)
+        return sha.hexdigest()
+
+
+def _ignored(flushed: Future[None]) -> None:
+    """An early flush that fails (the file may be closed by now) fails again in the last one."""
+    flushed.exception()
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, needed: int = 0) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends well and is removed when it raises.
+
+    Args:
+        needed: bytes that will be written.
+
+    Raises:
+        BadInput: `out` is there already.
+        RunFailed: the disk has no room for `needed` bytes, or refuses to be written.
+    """
+    require_new(out)
+    partial = out.with_name(out.name + PARTIAL)
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+        free = shutil.disk_usage(out.parent).free
+        if needed > free:
+            raise RunFailed(
+                f"{out}: {needed / 1e9:.2f} GB are to be written and {free / 1e9:.2f} GB are free; "
+                "free some space or choose another folder with --out"
+            )
+        partial.mkdir()
+        try:
+            yield partial
+            remove(out)
+            partial.rename(out)
+        except BaseException:  # whatever happened, nothing half-written stays
+            remove(partial)
+            raise
+
+
+def require_new(out: Path) -> None:
+    """Refuse to write over something.
+
+    Raises:
+        BadInput: `out` is a file or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out}: exists already; choose another folder with --out, or remove it")
+
+
+def write_checkpoint(
+    out: Path,
+    tensors: Sequence[StoredTensor],
+    *,
+    config: Mapping[str, Any],
+    files: Mapping[str, Path],
+    made: Mapping[str, Any],
+    shard_bytes: int = SHARD_BYTES,
+    hashed: bool = True,
+    finish: Callable[[Path, Records], None] | None = None,
+) -> dict[str, Any]:
+    """Write a whole model folder, complete or not at all.
+
+    Args:
+        config: the content of `config.json`.
+        files: other files by the name they get, such as the tokenizer's.
+        made: how it was made; goes into `langraft.json`.
+        hashed: also record the digest of the weights there.
+        finish: called with the whole folder, before it gets its name, and the tensors' records;
+            what it raises removes the folder.
+
+    Returns:
+        The content of `langraft.json`.
+
+    Raises:
+        BadInput: `out` exists, or a tensor holds NaN or infinite values.
+        RunFailed: the disk is full or not writable.
+    """
+    with new_folder(out, sum(tensor.nbytes for tensor in tensors)) as partial:
+        records = write_weights(
+            partial, tensors, shard_bytes=shard_bytes, title=f"write {out.name}", hashed=hashed
+        )
+        for name, source in files.items():
+            shutil.copyfile(source, partial / name)
+        write_json(partial / "config.json", dict(config))
+        note = {"made": dict(made), "langraft": versions()["langraft"]}
+        if hashed:
+            note["weights"] = combined(records)
+        write_json(partial / NOTE, note)
+        if finish is not None:
+            finish(partial, records)
+    return note

@@ -1,0 +1,44 @@
+"""The process that holds llama.cpp: started with its settings on stdin, it prints its address and
+lives until stdin closes. When it dies the API lives on and starts another.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Serve until the parent closes our stdin, however the parent ends."""
+    settings: dict[str, Any] = json.loads(sys.stdin.readline())
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = settings["model"]
+    params.n_ctx = settings["context"] * settings["slots"]
+    params.n_parallel = settings["slots"]
+    params.n_batch = max(2048, settings["context"]) if settings["embeddings"] else 2048
+    if settings["embeddings"]:
+        params.embedding = True
+        params.n_ubatch = params.n_batch
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    if settings["threads"]:
+        params.cpuparams.n_threads = settings["threads"]
+        params.cpuparams_batch.n_threads = settings["threads"]
+    if settings["draft"]:
+        params.speculative.draft.model.path = settings["draft"]
+    params.api_keys = [settings["key"]]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_threads_http = settings["slots"] + 8
+    params.use_jinja = True
+    params.ui = False
+    server = xllamacpp.Server(params)
+    sys.stdout.write(json.dumps({"address": server.listening_address}) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

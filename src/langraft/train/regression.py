@@ -1,0 +1,87 @@
+"""Output rows by regression: the model reads the text in the new tokens, and the rows are fitted on
+the states that it really has, a convex problem without backpropagation through the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from langraft.recipe import Distil
+from langraft.train.engine import StepWork
+from langraft.train.lessons import Lessons
+
+CHUNK_ROWS = 1_024
+
+
+def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: Lessons) -> Tensor:
+    """Where output rows start: the first sub-token's row, lowered by how rarely the rest follows.
+
+    p(piece) = p(first sub-token) p(rest | first). The first factor has the first sub-token's row;
+    the log of the second, taken as a constant, is added along the direction on which every state
+    projects to about one: mean / |mean|^2.
+
+    Args:
+        head_VD: the base's output matrix, shape (V, D).
+
+    Returns:
+        shape (pieces, D).
+    """
+    vocabulary = head_VD.shape[0]
+    counts = torch.bincount(lessons.ids, minlength=vocabulary + len(pieces)).float()
+    firsts = torch.tensor([ids[0] for ids in pieces])
+    new = counts[vocabulary : vocabulary + len(pieces)]
+    opened = counts[:vocabulary].scatter_add(0, firsts, new)
+    share = torch.log((new + 0.5) / (opened[firsts] + 1.0 + 0.005 * len(pieces)))
+    mean = lessons.states.float().mean(0)
+    return head_VD[firsts] + share[:, None] * (mean / (mean @ mean))
+
+
+def output_work(
+    new: nn.Parameter,
+    start: Tensor,
+    old_VD: Tensor,
+    lessons: Lessons,
+    settings: Distil,
+    seed: int,
+) -> Callable[[int], StepWork]:
+    """Softmax regression of the next token on the states, old rows frozen, pulled to `start`.
+
+    What the old rows add to each position's softmax never changes, so it is computed once: every
+    step sees the whole vocabulary exactly, at the cost of the new rows.
+    """
+    at = lessons.inner()
+    states, targets = lessons.states[at], lessons.ids[at + 1]
+    first, count = old_VD.shape[0], settings.output_batch
+    old_mass, old_gold = _old_rows(states, old_VD, targets)
+    ridge = settings.ridge * count / len(at)
+
+    def loss(step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        chosen = torch.randint(len(at), (count,), generator=generator)
+        logits = (states[chosen] @ new.to(states.dtype).T).float()
+        mass = torch.logaddexp(logits.logsumexp(-1), old_mass[chosen])
+        target = targets[chosen]
+        own = logits.gather(1, (target - first).clamp(min=0)[:, None])[:, 0]
+        gold = torch.where(target >= first, own, old_gold[chosen])
+        return (mass - gold).sum() + ridge * (new - start).square().sum()
+
+    return lambda step: StepWork([partial(loss, step)], count, count)
+
+
+def _old_rows(states_ND: Tensor, old_VD: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The old rows' log-sum-exp at each position, and the logit of its target where that is an old
+    row.
+    """
+    head = old_VD.to(states_ND.dtype)
+    mass, gold = torch.empty(len(states_ND)), torch.empty(len(states_ND))
+    known = targets_N.clamp(max=len(old_VD) - 1)[:, None]
+    for start in range(0, len(states_ND), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        logits = (states_ND[rows] @ head.T).float()
+        mass[rows] = logits.logsumexp(-1)
+        gold[rows] = logits.gather(1, known[rows])[:, 0]
+    return mass, gold

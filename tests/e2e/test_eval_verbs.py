@@ -1,0 +1,85 @@
+"""The verbs that measure, on the finished small run; in this process, for they start slowly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import records, results
+from typer.testing import CliRunner
+
+from langraft.cli import app
+from langraft.core.errors import BadInput
+
+
+def answer(*args: object) -> dict[str, Any]:
+    found = CliRunner().invoke(app, [*map(str, args), "--json"], catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return dict(json.loads(found.stdout.splitlines()[-1]))
+
+
+def test_a_benchmark_is_scored_under_its_card_and_goes_on(
+    small: Path, done: Path, tmp_path: Path
+) -> None:
+    asked = ("--suite", "csv", "--data", small / "exam.csv", "--shots", 1)
+    found = answer("eval", "choice", small / "base", *asked, "--out", tmp_path / "out")
+    assert (found["card"]["protocol"], found["card"]["questions"]) == ("colossal", 12)
+    assert found["measures"]["accuracy"]["micro"]["count"] == 12
+    lines = records(tmp_path / "out" / "questions-0.jsonl")
+    right = sum(line["score"] for line in lines)
+    assert found["measures"]["accuracy"]["micro"]["value"] == right / 12
+    again = answer("eval", "choice", small / "base", *asked, "--out", tmp_path / "out")
+    assert again == found
+    # the run asked the same
+    (suite,) = results(done, "eval")["suites"]
+    assert suite["base"] == found["measures"]["accuracy"]["micro"]
+    with pytest.raises(BadInput, match="holds results of another evaluation"):
+        answer(
+            *("eval", "choice", small / "base", *asked, "--protocol", "lm-eval"),
+            *("--out", tmp_path / "out"),
+        )
+
+
+def test_a_comparison_writes_its_page(
+    small: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    page = tmp_path / "page.html"
+    found = answer(
+        *("eval", "compare", small / "base", done / "pretrain-adapt", "--new", "zh"),
+        *("--text", f"zh={done / 'corpus/holdout/zh.jsonl.zst'}", "--max-bytes", 2000),
+        *("--suite", "csv=1", "--data", small / "exam.csv", "--page", page),
+    )
+    (text,) = found["texts"]
+    assert text["model"] < text["base"]
+    assert text["low"] < text["change"] < text["high"] < 0
+    assert found["suites"][0]["difference"]["count"] == 12
+    assert f"{text['base']:.4f}" in page.read_text(encoding="utf-8")
+
+
+def test_a_mismatch_is_explained_setting_by_setting(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = answer(
+        *("eval", "mismatch", small / "base", "--suite", "csv", "--data", small / "exam.csv"),
+        *("--published", 25, "--shots", 1),
+    )
+    said = {line["setting"] for line in found["settings"]}
+    assert {"as claimed", "protocol lm-eval", "protocol colossal-2023"} <= said
+    distances = [line["distance"] for line in found["settings"]]
+    assert distances == sorted(distances)
+
+
+def test_bits_source_by_source(small: Path, done: Path) -> None:
+    files = [done / f"corpus/holdout/{name}.jsonl.zst" for name in ("zh", "en")]
+    texts = [part for file in files for part in ("--text", file)]
+    found = answer("eval", "bits", small / "base", *texts, "--max-bytes", 2000, "--by-source")[
+        "sources"
+    ]
+    assert len(found) == 2
+    alone = answer("eval", "bits", small / "base", *texts[:2], "--max-bytes", 2000)
+    assert found[f"{files[0]}: "] == alone
+    assert alone["perplexity"] > 1

@@ -1,0 +1,285 @@
+"""Every published layout read, and what is wrong with a file said."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from langraft.core.errors import BadInput
+from langraft.evals.suites import SUITES, group_of, load_exam, subject_names
+
+ARCHIVE = "benchmarks/benchmarks_dev.tar.zst"
+SAMPLES = "benchmarks/format_samples"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def lines(*records: Any) -> str:
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
+@pytest.mark.parametrize(
+    ("suite", "subjects", "questions", "shots"),
+    [("mmlu", 57, 14_042, 5), ("cmmlu", 67, 11_582, 5), ("ceval", 52, 1_346, 5)],
+)
+def test_the_material_is_read_whole(
+    material: Path, suite: str, subjects: int, questions: int, shots: int
+) -> None:
+    exam = load_exam(suite, ARCHIVE, material)
+    assert len(exam.subjects) == subjects
+    assert sum(len(s.questions) for s in exam.subjects) == questions
+    assert {len(s.shots) for s in exam.subjects} == {shots}
+    assert exam.skipped == {}
+    assert {s.key for s in exam.subjects} == set(subject_names()[suite])
+    assert all(group_of(suite, s.key) for s in exam.subjects)
+
+
+def test_cmmlu_groups_are_the_published_ones() -> None:
+    counts: dict[str, int] = {}
+    for key in subject_names()["cmmlu"]:
+        counts[group_of("cmmlu", key)] = counts.get(group_of("cmmlu", key), 0) + 1
+    assert counts == {
+        "STEM": 17,
+        "Humanities": 11,
+        "Social Science": 13,
+        "Other": 11,
+        "China specific": 15,
+    }
+
+
+def test_c3_and_gsm8k_of_the_material(material: Path) -> None:
+    c3 = load_exam("c3", ARCHIVE, material)
+    assert [(s.key, len(s.questions)) for s in c3.subjects] == [("dialogue", 1890), ("mixed", 2002)]
+    first = c3.subjects[0].questions[0]
+    assert first.text == "女的到底生谁的气?"
+    assert first.options[first.labels.index(first.answers[0])] == "丈夫"
+    gsm = load_exam("gsm8k", ARCHIVE, material)
+    assert len(gsm.subjects[0].questions) == 1319
+    assert gsm.subjects[0].questions[0].targets == ("18",)
+    assert len(gsm.subjects[0].shots) == 8
+
+
+def test_agieval_holds_three_to_five_worked_examples(material: Path) -> None:
+    exam = load_exam("agieval", SAMPLES, material)
+    shots = {s.key: len(s.shots) for s in exam.subjects}
+    assert len(shots) == 21
+    three = {k for k, n in shots.items() if n == 3}
+    assert three == {
+        *("gaokao-chinese", "gaokao-english", "logiqa-en", "logiqa-zh", "lsat-ar", "lsat-lr"),
+        *("lsat-rc", "sat-en", "sat-en-without-passage"),
+    }
+    assert shots["math"] == 4
+    assert all(n == 5 for k, n in shots.items() if k not in three | {"math"})
+    by_key = {s.key: s for s in exam.subjects}
+    assert by_key["jec-qa-kd"].questions[1].answers == ("D",)  # a list in the file
+    assert by_key["math"].questions[0].targets == ("(3,4]",)
+    assert by_key["aqua-rat"].questions[0].labels == "ABCDE"
+    assert by_key["gaokao-geography"].shots[0].labels == "ABCD"  # its options are one string
+    assert by_key["sat-en"].shots[0].passage
+    assert not by_key["sat-en-without-passage"].shots[0].passage
+
+
+@pytest.mark.parametrize("layout", ["Objective_Questions", "data/Multiple-choice_Questions"])
+def test_gaokao_in_both_layouts(material: Path, tmp_path: Path, layout: str) -> None:
+    source = material / SAMPLES / "gaokao-bench" / "Objective_Questions"
+    shutil.copytree(source, tmp_path / layout, copy_function=shutil.copyfile)
+    exam = load_exam("gaokao", ".", tmp_path)
+    assert len(exam.subjects) == 14
+    by_key = {s.key: s for s in exam.subjects}
+    cloze = by_key["English_Cloze_Test"].questions[0]
+    assert (cloze.answers, cloze.labels) == (("C", "F", "A", "E", "D"), "ABCDEFG")
+    assert by_key["Physics_MCQs"].questions[3].answers == ("AC",)
+
+
+ARC_FILE = {
+    "id": "x",
+    "question": {
+        "stem": "Why?",
+        "choices": [{"text": "one", "label": "1"}, {"text": "two", "label": "2"}],
+    },
+    "answerKey": "2",
+}
+HELLASWAG = {
+    "activity_label": "Roof",
+    "ctx_a": "A man is.",
+    "ctx_b": "he",
+    "endings": ["[step] runs.  Far", "sits"],
+    "label": 1,
+}
+TRUTH = {
+    "question": "Is it?",
+    "mc1_targets": {"No.": 0, "Yes.": 1},
+    "mc2_targets": {"No.": 0, "Yes.": 1, "Sure.": 1},
+}
+WINO = {"sentence": "The _ fell.", "option1": "cup", "option2": "sky", "answer": "1"}
+DROP = {
+    "p1": {
+        "passage": "Three men.",
+        "qa_pairs": [
+            {
+                "question": "How many?",
+                "answer": {"number": "3", "spans": [], "date": {}},
+                "validated_answers": [{"number": "", "spans": ["three"], "date": {}}],
+            }
+        ],
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("suite", "file", "text", "answers", "labels"),
+    [
+        ("arc", "ARC-Easy/ARC-Easy-Test.jsonl", lines(ARC_FILE), ("B",), "AB"),
+        ("hellaswag", "hellaswag_val.jsonl", lines(HELLASWAG), ("B",), "AB"),
+        ("truthfulqa-mc1", "mc_task.json", json.dumps([TRUTH]), ("B",), "AB"),
+        ("truthfulqa-mc2", "mc_task.json", json.dumps([TRUTH]), ("BC",), "ABC"),
+        ("winogrande", "winogrande_1.1/dev.jsonl", lines(WINO), ("A",), "AB"),
+        ("drop", "drop_dataset_dev.json", json.dumps(DROP), (), ""),
+    ],
+)
+def test_published_record_files(
+    tmp_path: Path, suite: str, file: str, text: str, answers: tuple[str, ...], labels: str
+) -> None:
+    write(tmp_path / file, text)
+    (subject,) = load_exam(suite, ".", tmp_path, shots=0).subjects
+    (asked,) = subject.questions
+    assert (asked.answers, asked.labels) == (answers, labels)
+    if suite == "hellaswag":
+        assert asked.text == "Roof: A man is. He"
+        assert asked.options == (" runs. Far", "sits")
+    if suite == "drop":
+        assert asked.targets == ("3", "three")
+
+
+def test_the_hub_holds_parquet(tmp_path: Path) -> None:
+    rows = [
+        {
+            "question": "Why?",
+            "choices": {"text": ["one", "two"], "label": ["A", "B"]},
+            "answerKey": "A",
+        }
+    ]
+    folder = tmp_path / "ARC-Challenge"
+    folder.mkdir()
+    table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, folder / "test-00000-of-00001.parquet")
+    (subject,) = load_exam("arc", ".", tmp_path, shots=0).subjects
+    assert (subject.key, subject.questions[0].answers) == ("arc-challenge", ("A",))
+
+
+OWN = "question,A,B,C,answer,subject,split\nOne?,1,2,3,A,sums,dev\nTwo?,1,2,,B,sums,test\n"
+
+
+def test_a_users_own_csv(tmp_path: Path) -> None:
+    write(tmp_path / "mine.csv", OWN)
+    (subject,) = load_exam("csv", "mine.csv", tmp_path, shots=1).subjects
+    assert (subject.key, len(subject.shots)) == ("sums", 1)
+    assert subject.questions[0].labels == "AB"  # the third choice is empty
+    assert subject.questions[0].answers == ("B",)
+
+
+def cmmlu(folder: Path, test: str, dev: str = ",Question,A,B,C,D,Answer\n0,q,a,b,c,d,A\n") -> None:
+    write(folder / "cmmlu/dev/anatomy.csv", dev)
+    write(folder / "cmmlu/test/anatomy.csv", test)
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (",Question,A,B,C,D\n0,q,a,b,c,d\n", "column 'answer' is missing"),
+        (",A,B,C,D,Answer\n0,a,b,c,d,A\n", "column 'question' is missing"),
+        (",Question,A,B,C,D,Answer\n0,q,a,b\n", "anatomy.csv:2: 4 columns"),
+        ("q,1,2\n", "3 columns and no header"),
+        (",Question,A,B,C,D,Answer\n0,q,a,b,c,d,E\n", "no question"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, test: str, said: str) -> None:
+    cmmlu(tmp_path, test)
+    with pytest.raises(BadInput, match=said):
+        load_exam("cmmlu", ".", tmp_path, shots=1)
+
+
+def test_an_answer_outside_the_letters_is_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cmmlu(tmp_path, ",Question,A,B,C,D,Answer\n0,q,a,b,c,d,E\n1,q,a,b,c,d,b\n2,q,a,b,c,d,\n")
+    exam = load_exam("cmmlu", ".", tmp_path, shots=1)
+    assert [q.answers for q in exam.subjects[0].questions] == [("B",)]
+    assert exam.skipped == {"answer 'E' is not one of A-D": 1, "no answer": 1}
+    assert "anatomy.csv:2" in capsys.readouterr().err
+
+
+def test_an_empty_dev_split_is_refused_and_named(tmp_path: Path) -> None:
+    cmmlu(tmp_path, ",Question,A,B,C,D,Answer\n0,q,a,b,c,d,A\n", dev="")
+    with pytest.raises(BadInput, match=r"cmmlu/anatomy: 5 worked examples .* --shots 0"):
+        load_exam("cmmlu", ".", tmp_path)
+    assert load_exam("cmmlu", ".", tmp_path, shots=0).subjects[0].questions
+
+
+def test_the_test_split_of_ceval_has_no_answers(material: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be scored; choose another with --split"):
+        load_exam("ceval", ARCHIVE, material, split="test")
+
+
+def test_unknown_names_and_places(tmp_path: Path, material: Path) -> None:
+    with pytest.raises(BadInput, match=r"'mmul': not known; there are mmlu"):
+        load_exam("mmul", ".", tmp_path)
+    with pytest.raises(BadInput, match="no such folder, archive or file"):
+        load_exam("mmlu", "nowhere", tmp_path)
+    with pytest.raises(BadInput, match="holds no files of mmlu"):
+        load_exam("mmlu", ".", tmp_path)
+    with pytest.raises(BadInput, match="no subject 'anatmy'"):
+        load_exam("mmlu", ARCHIVE, material, subjects=["anatmy"])
+
+
+def archive(path: Path, name: str) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 5
+        tar.addfile(info, io.BytesIO(b"q,a,b"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["../test/anatomy_test.csv", "/mmlu/test/anatomy_test.csv"])
+def test_an_archive_may_not_name_paths_outside_itself(tmp_path: Path, name: str) -> None:
+    archive(tmp_path / "a.tar.gz", name)
+    with pytest.raises(BadInput, match="a path outside the archive"):
+        load_exam("mmlu", "a.tar.gz", tmp_path)
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path, material: Path) -> None:
+    whole = (material / ARCHIVE).read_bytes()
+    (tmp_path / "cut.tar.zst").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match="truncated or corrupt"):
+        load_exam("mmlu", "cut.tar.zst", tmp_path)
+
+
+def test_worked_examples_are_the_first_or_drawn_by_seed(material: Path) -> None:
+    def shots(seed: int | None) -> list[str]:
+        exam = load_exam("mmlu", ARCHIVE, material, shots=3, seed=seed, subjects=["anatomy"])
+        return [q.text for q in exam.subjects[0].shots]
+
+    first = shots(None)
+    assert first == shots(None)
+    assert shots(3) == shots(3)
+    assert shots(3) != first
+
+
+def test_every_row_of_the_table_compiles_and_names_a_licence() -> None:
+    import re
+
+    for name, suite in SUITES.items():
+        re.compile(suite.files)
+        assert suite.licence or name == "csv"
