@@ -167,6 +167,7 @@ def minhash_datatrove(source: Path, out: Path) -> None:
         MinhashDedupFilter,
         MinhashDedupSignature,
     )
+    from datatrove.pipeline.dedup import minhash as module
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers import JsonlWriter
@@ -177,6 +178,7 @@ def minhash_datatrove(source: Path, out: Path) -> None:
             runs = (folded[i : i + NGRAM] for i in range(max(1, len(folded) - NGRAM + 1)))
             return np.fromiter(map(self._hash_func, runs), np.uint64).reshape((-1, 1))
 
+    module.load_word_tokenizer = lambda _: None  # else it asks for spaCy, and uses it for nothing
     config = MinhashConfig(n_grams=NGRAM, num_buckets=BANDS, hashes_per_bucket=ROWS)
     reader = JsonlReader(str(source), glob_pattern="*.jsonl")
     work = {name: str(out / name) for name in ("signatures", "buckets", "remove", "kept")}
