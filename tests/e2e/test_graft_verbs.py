@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from small_run import results, run
-from test_verbs import answer, langraft
 from transformers import AutoModelForCausalLM
+from verbs import answer, langraft
 
 FEW = ("positions=900", "depth=1", "steps=4", "batch_tokens=300", "output_positions=900")
 FEW = (*FEW, "output_steps=6", "output_batch=128")

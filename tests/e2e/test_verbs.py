@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from small_run import records, results, run
 from transformers import AutoModelForCausalLM
-
-
-def langraft(*args: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "langraft", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
-def answer(*args: object) -> dict[str, Any]:
-    found = langraft(*args, "--json")
-    assert found.returncode == 0, found.stderr
-    return dict(json.loads(found.stdout.splitlines()[-1]))
+from verbs import answer, langraft
 
 
 def test_bits_agree_with_the_run(done: Path) -> None:

@@ -48,7 +48,7 @@ def number_flags(texts: Texts) -> npt.NDArray[np.uint8]:
     """Which texts hold eleven digits in a row, single blanks and hyphens between them allowed
     (`DIGITS`), and which hold digits with three dots between them (`DOTTED`).
     """
-    return _number_flags(texts.data, texts.offsets)  # type: ignore[no-any-return]
+    return _number_flags(texts.data, texts.offsets)
 
 
 @compiled
