@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from corpus_peers import PEERS, ROOT, kept_by_python_rules
-from corpus_sample import MATERIAL, make_sample
+from corpus_sample import make_sample
 
-from langraft.core.io import open_binary, write_json
+from langraft.core.io import write_json
 
 NO_LIMITS = {
     "min_tokens": 0,
@@ -81,8 +81,7 @@ def run_ours(job: str, source: Path, out: Path) -> None:
     from langraft.recipe import Corpus, load_recipe
 
     if job == "whole":
-        sets = json.loads(os.environ["LANGRAFT_SETS"])
-        recipe = load_recipe(ROOT / "recipes" / "corpus-material.yaml", sets)
+        recipe = load_recipe(ROOT / "recipes" / "corpus-material.yaml")
         assert recipe.corpus is not None
         counts = build_corpus(recipe.corpus, "zh", ROOT / "recipes", out)
     else:
@@ -153,15 +152,7 @@ def kernel(source: Path, size: int) -> dict[str, Any]:
 
 
 def whole(work: Path) -> dict[str, Any]:
-    """Every step but scoring, over all corpora of the material, with suites to look for."""
-    benchmarks = work / "benchmarks"
-    benchmarks.mkdir()
-    packed = MATERIAL / "benchmarks" / "benchmarks_dev.tar.zst"
-    with open_binary(packed) as stream:
-        subprocess.run(["tar", "-xf", "-", "-C", benchmarks], input=stream.read(), check=True)
-    names = ("cmmlu", "ceval", "mmlu", "c3", "gsm8k", "fewclue_tnews", "fewclue_csl")
-    suites = ", ".join(f"{name}: {benchmarks}" for name in names)
-    os.environ["LANGRAFT_SETS"] = json.dumps([f"corpus.decontaminate.suites={{{suites}}}"])
+    """Every step but scoring by a model, over all corpora of the material, with eleven suites."""
     spent, peak = cpu_seconds(ours("whole", work, work / "ours"))
     noted = json.loads((work / "ours" / "bench.json").read_text())
     size = noted.pop("bytes")

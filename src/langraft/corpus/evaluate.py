@@ -33,6 +33,7 @@ from langraft.corpus.documents import Document, read_documents
 COUNTS, DROPPED, TRAIN, SUFFIX = "counts.json", "dropped.jsonl", "train", ".jsonl.zst"
 SAMPLES, CLUSTERS, HITS = "samples.jsonl", "clusters.jsonl", "contamination.jsonl"
 BYTES = 200_000_000  # of each source; documents lie in the order of hashes: the first are a sample
+GLANCE = 2_000_000  # the same for the page that comes with a build
 SHOWN = 12
 SNIPPET = 600  # characters
 SHORTEST_LINE = 10  # characters; shorter lines repeat without harm
