@@ -111,7 +111,7 @@ def test_published_banks_run_as_they_are(
     assert (found["battles"], found["valid"]) == (count, count)
     assert len(asked) == (2 * count if bank == "questions" else count)
     told = [body["messages"][1]["content"] for body, _ in judged]
-    # Three of MT-bench's first 22 have a reference (97, 101, 102), AlignBench's all have one.
+    # Three of MT-bench's first 22 have a reference (95, 101, 102), AlignBench's all have one.
     assert sum("[参考答案 1]" in text for text in told) == (6 if bank == "questions" else 24)
     votes = read_votes(tmp_path / "votes.jsonl")
     assert {v.winner for v in votes} == {"model_a"} and all(v.category for v in votes)
