@@ -66,16 +66,15 @@ def arena_serve(
     with players(models, key_file, patience) as found, bind(host, port) as listener:
         if len(found) < 2:
             raise BadInput("an arena needs at least two models")
-        store = Store(votes, list(found), seed)
-        if lost := store.void_unfinished():
-            say(f"{lost} battles were cut off when the server stopped; they do not count")
-        started(found)
-        settings = Settings(temperature=temperature, max_tokens=max_tokens)
-        page = arena_app(store, found, bank, settings, seed, per_minute)
-        place = f"http://{host}:{listener.getsockname()[1]}"
-        say(f"battle at {place}   votes: {votes}   rate them: langraft arena rate {votes}")
-        configured(page).run(sockets=[listener])
-        store.close()
+        with contextlib.closing(Store(votes, list(found), seed)) as store:
+            if lost := store.void_unfinished():
+                say(f"{lost} battles were cut off when the server stopped; they do not count")
+            started(found)
+            settings = Settings(temperature=temperature, max_tokens=max_tokens)
+            page = arena_app(store, found, bank, settings, seed, per_minute)
+            place = f"http://{host}:{listener.getsockname()[1]}"
+            say(f"battle at {place}   votes: {votes}   rate them: langraft arena rate {votes}")
+            configured(page).run(sockets=[listener])
 
 
 @app.command("judge")
