@@ -16,9 +16,10 @@ OPTIONS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright cannot be started twice at the same time, and other tests may.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[playwright.Browser]:
-    """The browser, one for all tests; skips where the machine has none."""
+    """The browser, one for a file of tests; skips where the machine has none."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
