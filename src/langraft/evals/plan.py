@@ -79,7 +79,7 @@ def make_plan(exam: Exam, protocol_name: str, encode: Encode, window: int) -> Pl
             if how is None:
                 left_out["several right letters, which only colossal and generate score"] += 1
                 continue
-            reserve = _reserve(how, protocol, question, encode)
+            reserve = _reserve(how, subject.new_tokens or protocol.new_tokens, question, encode)
             if reserve >= window:
                 raise BadInput(f"window: {window} tokens hold no question and its answer")
             if wording.form == "fill":
@@ -95,10 +95,10 @@ def make_plan(exam: Exam, protocol_name: str, encode: Encode, window: int) -> Pl
     return Plan(tuple(items), dict(left_out))
 
 
-def _reserve(how: How, protocol: Protocol, question: Question, encode: Encode) -> int:
+def _reserve(how: How, new_tokens: int, question: Question, encode: Encode) -> int:
     """Tokens of the window that the answer needs."""
     if how in ("text", "letters+text"):
-        return protocol.new_tokens
+        return new_tokens
     if how == "texts":
         return max(len(encode(f" {option}", False)) for option in question.options) + 1
     return 1

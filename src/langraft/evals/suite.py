@@ -236,7 +236,8 @@ def _written(
     todo = list(batches(groups, reader.batch_tokens))
     mine = share_of(todo, groups, ranks.rank, ranks.world)
     for batch, prefix in _with_prefix(reader.model, groups, mine, plan, done):
-        stops = plan.items[batch.rows[0].question].writer.wording.stop
+        writer = plan.items[batch.rows[0].question].writer
+        stops = writer.wording.stop
 
         def finished(ids: list[int], stops: tuple[str, ...] = stops) -> bool:
             return any(stop in reader.tokenizer.decode(ids) for stop in stops)
@@ -246,7 +247,7 @@ def _written(
             [row.ids for row in batch.rows],
             prefix,
             skip=groups[batch.group].prefix,
-            new_tokens=protocol.new_tokens,
+            new_tokens=writer.subject.new_tokens or protocol.new_tokens,
             ends=reader.ends,
             finished=finished,
         )

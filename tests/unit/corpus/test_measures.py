@@ -140,13 +140,13 @@ def test_the_kernel_agrees_on_markup() -> None:
 
 
 def test_agreement_on_real_text(material: Path) -> None:
-    """All columns of 2,000 documents of each of four corpora: at least 99.9 % of verdicts equal."""
+    """All columns of 1,000 documents of each of four corpora: at least 99.9 % of verdicts equal."""
     documents = verdicts = 0
     for name in ("zh/noisy_xda_mt", "zh/oi_wiki", "zh/noisy_reviews", "en/nltk_corpora"):
         with zstandard.open(
             material / "corpora" / f"{name}.jsonl.zst", "rt", encoding="utf-8"
         ) as f:
-            texts = [json.loads(line)["text"][:3_000] for line in itertools.islice(f, 2_000)]
+            texts = [json.loads(line)["text"][:2_000] for line in itertools.islice(f, 1_000)]
         limits = thresholds("en" if name.startswith("en") else "zh")
         for text, verdict in zip(texts, judge(Texts.of(texts), limits), strict=True):
             measured = reference_values(text, limits)
@@ -160,7 +160,7 @@ def test_agreement_on_real_text(material: Path) -> None:
             )
             documents += 1
             verdicts += broken == verdict.reason
-    assert documents > 6_000 and verdicts / documents >= 0.999
+    assert documents > 3_000 and verdicts / documents >= 0.999
 
 
 def reference_values(text: str, limits: Thresholds) -> dict[str, float]:
