@@ -4,8 +4,8 @@
 
 MODEL is written once as F32; `llama_model_quantize` (package llama-cpp-python, a referee that is no
 dependency of ours) makes each type from that file, and our writer from the folder. Seconds are
-those of each, one after the other. Our K mixes and llama.cpp's choose types by its rules; a tensor counts
-as equal when its type and every byte are.
+those of each, one after the other. A tensor counts as equal when its type and every byte are; in
+the K mixes that holds only where we choose a tensor's type as llama.cpp does.
 """
 
 from __future__ import annotations
