@@ -141,6 +141,7 @@ def test_graded(tmp_path: Path, questions: Path) -> None:
         (("serve", *["a=http://127.0.0.1:9/v1#m"] * 2), "two models are called 'a'"),
         (("serve", "a=http://127.0.0.1:9/v1", "b=x"), "lists no model"),
         (("judge", "a=x", "--judge", "j=x", "--out", "o", "--template", "t"), "must be one of"),
+        (("judge", "a=x", "--judge", "j=x", "--out", "o"), "verdicts compare two models"),
         (("judge", "a=x", "--judge", "j=x", "--out", "o", "--key-file", "k"), "no such file"),
     ],
 )

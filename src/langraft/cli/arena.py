@@ -73,7 +73,8 @@ def arena_serve(
             settings = Settings(temperature=temperature, max_tokens=max_tokens)
             page = arena_app(store, found, bank, settings, seed, per_minute)
             place = f"http://{host}:{listener.getsockname()[1]}"
-            say(f"battle at {place}   votes: {votes}   rate them: langraft arena rate {votes}")
+            kept = escape(str(votes))
+            say(f"battle at {place}   votes: {kept}   rate them: langraft arena rate {kept}")
             configured(page).run(sockets=[listener])
 
 
@@ -111,12 +112,15 @@ def arena_judge(
     from langraft.arena.players import Settings
     from langraft.arena.questions import read_questions, with_references
     from langraft.arena.verdicts import template as form_of
+    from langraft.core.errors import BadInput
 
     form, bank = form_of(template), with_references(read_questions(questions), references)[:limit]
     people = votes_of(human) if human else None
     settings = Settings(temperature=temperature, max_tokens=max_tokens)
     answers = {}
     with players(models, key_file, patience) as found:
+        if form.kind == "verdict" and len(found) < 2:
+            raise BadInput("verdicts compare two models; for one, take --template score-zh")
         for name, player in found.items():
             answers[name] = answers_of(player, bank, settings, out, workers=workers)
             player.close()  # its memory is for the next one
