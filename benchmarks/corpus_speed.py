@@ -1,7 +1,7 @@
 """MB of text a CPU-second: the corpus engine beside datatrove, Daft, rensa and DuckDB.
 
-    python benchmarks/corpus_speed.py JOB [--peers PYTHON] [--only PEER] [--sample DIR] [--megabytes 200]
-        [--json FILE]
+    python benchmarks/corpus_speed.py JOB [--peers PYTHON] [--only PEER] [--sample DIR]
+        [--megabytes 200] [--json FILE]
 
 JOB is kernel (the rules alone, against the plain Python reference), rules (normalise and rules end
 to end), exact, minhash, whole (every step of the recipe of the test material but scoring by a
