@@ -58,8 +58,9 @@ def ours(steps: int) -> list[float]:
     from langraft.recipe import Hardware, Pretrain
     from langraft.train.engine import StepWork, run_loop
     from langraft.train.loop import Loop
+    from langraft.train.objectives import next_token_loss
     from langraft.train.precision import Device
-    from langraft.train.pretrain import Place, batch_loss, set_up
+    from langraft.train.stage import Place, set_up
 
     model, rows = model_9m(), tokens(steps)
     device = Device("cpu", bf16=False)
@@ -69,7 +70,7 @@ def ours(steps: int) -> list[float]:
 
     def work(step: int) -> StepWork:
         batch = assemble([[row] for row in rows[step * ROWS : (step + 1) * ROWS]])
-        return StepWork([lambda: batch_loss(model, batch, device)], batch.counted, ROW * ROWS)
+        return StepWork([lambda: next_token_loss(model, batch, device)], batch.counted, ROW * ROWS)
 
     with tempfile.TemporaryDirectory() as folder:
         log = MetricsLog(Path(folder) / "metrics.jsonl", "x")
@@ -165,8 +166,9 @@ def bf16_speed() -> dict[str, float]:
     """Seconds of a step of the 135M shape, 512 tokens, in float32 and in bfloat16."""
     from langraft.data.pack import assemble
     from langraft.recipe import Pretrain
+    from langraft.train.objectives import next_token_loss
     from langraft.train.precision import Device
-    from langraft.train.pretrain import Place, batch_loss, set_up
+    from langraft.train.stage import Place, set_up
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -187,7 +189,7 @@ def bf16_speed() -> dict[str, float]:
         times = []
         for _ in range(4):
             begun = time.perf_counter()
-            (batch_loss(model, batch, device) / batch.counted).backward()
+            (next_token_loss(model, batch, device) / batch.counted).backward()
             learner.step(1.0, 1.0)
             times.append(time.perf_counter() - begun)
         found[name] = round(min(times[1:]), 3)
@@ -196,19 +198,19 @@ def bf16_speed() -> dict[str, float]:
 
 def loss_peak(kind: str, bf16: bool) -> float:
     """MB over its inputs that forward and backward of one loss take at 1,024 rows of 576 and a
-    vocabulary of 69,120.
+    vocabulary of 69,120, hidden states and matrix both in float32 or both in bfloat16.
     """
     from langraft.train.loss import linear_cross_entropy
 
     dtype = torch.bfloat16 if bf16 else torch.float32
     hidden = torch.randn(1_024, 576).to(dtype).requires_grad_()
-    weight = torch.randn(HEAD, 576).requires_grad_()
+    weight = torch.randn(HEAD, 576).to(dtype).requires_grad_()
     labels = torch.randint(HEAD, (1_024,))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if kind == "chunked":
-        loss = linear_cross_entropy(hidden, weight, labels, 256)[0]
+        loss = linear_cross_entropy(hidden, weight, labels)[0]
     else:
-        loss = F.cross_entropy((hidden @ weight.to(dtype).T).float(), labels, reduction="sum")
+        loss = F.cross_entropy((hidden @ weight.T).float(), labels, reduction="sum")
     loss.backward()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 

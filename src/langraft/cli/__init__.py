@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from langraft.cli import arena, checkpoint, corpus, evals, export, graft, run, serve, tokenizer
+from langraft.cli import (
+    arena,
+    checkpoint,
+    corpus,
+    evals,
+    export,
+    graft,
+    plan,
+    run,
+    serve,
+    tokenizer,
+)
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -26,6 +37,7 @@ app = typer.Typer(
 )
 for verbs, name in (
     (run.app, None),
+    (plan.app, None),
     (corpus.app, "corpus"),
     (tokenizer.app, "tokenizer"),
     (graft.app, None),

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from langraft.core.errors import BadInput
 from langraft.core.io import PARTIAL, disk_errors, remove
-from langraft.tokenizer.encoder import Encoder, load_encoder
+from langraft.tokenizer.dropout import Dropout
+from langraft.tokenizer.encoder import load_encoder
 
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
 DONE = "parts"
+HIGHEST = "highest"
 PART_CHARACTERS = 8_000_000  # of text in one part: seconds of work, so a kill loses little
 Encode = Callable[[list[str]], list[list[int]]]
 
@@ -35,6 +37,36 @@ class Frame:
 
     start: int
     end: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Spelling:
+    """What turns texts into ids.
+
+    Attributes:
+        tokenizer: what `load_encoder` reads.
+        base: the tokenizer that it was made from, where merges are left out at random.
+        dropout: probability of leaving out an added merge at one step (BPE-dropout).
+        seed: of what is left out.
+    """
+
+    tokenizer: Path
+    base: Path | None = None
+    dropout: float = 0.0
+    seed: int = 0
+
+    def encode(self) -> Callable[[int], Encode]:
+        """For the number of a part, what encodes its texts."""
+        encoder = load_encoder(self.tokenizer)
+        if not self.dropout or self.base is None:
+            return lambda number: encoder.encode_batch
+        dropout = Dropout(load_encoder(self.base), encoder, self.dropout)
+
+        def of(number: int) -> Encode:
+            stream = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+            return lambda texts: dropout.encode_batch(texts, stream)
+
+        return of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +108,7 @@ def write_shard(folder: Path, texts: Iterable[str], encode: Encode, frame: Frame
         partial.mkdir(parents=True)
         np.save(partial / TOKENS, tokens)
         np.save(partial / OFFSETS, offsets)
+        (partial / HIGHEST).write_text(str(int(tokens.max())))
         partial.rename(folder)
     return Shard(tokens, offsets)
 
@@ -94,14 +127,29 @@ def read_source(folder: Path) -> list[Shard]:
     return [read_shard(folder / f"{number:05d}") for number in range(count)]
 
 
+def require_rows(folder: Path, rows: int) -> None:
+    """See that every id of a source has a row in a model with `rows` of them.
+
+    Raises:
+        BadInput: it was tokenised with another vocabulary.
+    """
+    count = int((folder / DONE).read_text())
+    highest = max(int((folder / f"{n:05d}" / HIGHEST).read_text()) for n in range(count))
+    if highest >= rows:
+        raise BadInput(
+            f"{folder}: holds ids up to {highest}, but the model has {rows} rows: it was tokenised "
+            "with another vocabulary. Delete that folder, so that it is made anew"
+        )
+
+
 def tokenise(
-    folder: Path, texts: Iterable[str], tokenizer: Path, frame: Frame, workers: int | None = None
+    folder: Path, texts: Iterable[str], spelling: Spelling, frame: Frame, workers: int | None = None
 ) -> list[Shard]:
     """Tokenise one source into `folder`, once: what an earlier call finished is only read.
 
     Texts are dealt out in parts of about `PART_CHARACTERS`, each written by one process under its
     own name. A killed call keeps its finished parts. The result does not depend on the number of
-    workers. `tokenizer` is what `load_encoder` reads.
+    workers.
 
     Raises:
         BadInput: there is no text.
@@ -114,10 +162,10 @@ def tokenise(
     ahead = list(itertools.islice(parts, 2))
     if len(ahead) < 2:
         for number, part in ahead:
-            _write_part(folder / f"{number:05d}", part, load_encoder(tokenizer), frame)
+            _write_part(folder / f"{number:05d}", part, spelling.encode()(number), frame)
         count = len(ahead)
     else:
-        count = _in_processes(folder, itertools.chain(ahead, parts), tokenizer, frame, workers)
+        count = _in_processes(folder, itertools.chain(ahead, parts), spelling, frame, workers)
     if not count:
         raise BadInput(f"{folder.name}: no documents to tokenise")
     (folder / DONE).write_text(str(count))
@@ -127,7 +175,7 @@ def tokenise(
 def _in_processes(
     folder: Path,
     parts: Iterable[tuple[int, list[str]]],
-    tokenizer: Path,
+    spelling: Spelling,
     frame: Frame,
     workers: int | None,
 ) -> int:
@@ -136,7 +184,7 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     pending: deque[Future[None]] = deque()
     count = 0
-    with ProcessPoolExecutor(workers, context, _prepare, (tokenizer, frame)) as pool:
+    with ProcessPoolExecutor(workers, context, _prepare, (spelling, frame)) as pool:
         for number, part in parts:
             count += 1
             place = folder / f"{number:05d}"
@@ -163,18 +211,19 @@ def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _write_part(folder: Path, part: list[str], encoder: Encoder, frame: Frame) -> None:
+def _write_part(folder: Path, part: list[str], encode: Encode, frame: Frame) -> None:
     if not folder.exists():
-        write_shard(folder, part, encoder.encode_batch, frame)
+        write_shard(folder, part, encode, frame)
 
 
-_worker: dict[str, tuple[Encoder, Frame]] = {}
+_worker: dict[str, tuple[Callable[[int], Encode], Frame]] = {}
 
 
-def _prepare(path: Path, frame: Frame) -> None:
+def _prepare(spelling: Spelling, frame: Frame) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process a core is enough
-    _worker["own"] = (load_encoder(path), frame)
+    _worker["own"] = (spelling.encode(), frame)
 
 
 def _work(folder: Path, part: list[str]) -> None:
-    _write_part(folder, part, *_worker["own"])
+    encode, frame = _worker["own"]
+    _write_part(folder, part, encode(int(folder.name)), frame)

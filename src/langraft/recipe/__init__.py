@@ -21,9 +21,10 @@ from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
-from langraft.recipe.pretrain import PRESETS, Forgetting, Guard, Lora, Pretrain
+from langraft.recipe.pretrain import PRESETS, Forgetting, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
+from langraft.recipe.training import Guard, Lora, Training
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Sensitive",
     "Source",
     "Tokenizer",
+    "Training",
     "load_recipe",
     "needs",
 ]

@@ -18,9 +18,11 @@ from langraft.tokenizer.proofs import (
     HARD_TEXTS,
     Proof,
     difference,
+    golden,
     ids_kept,
     no_duplicates,
     prove_reachable,
+    read_golden,
     round_trip,
     unchanged,
     unfinished_reachable,
@@ -35,7 +37,11 @@ GROUPS = (0, 1, 10, 100, 1_000, 10_000)
 
 
 def check_tokenizer(
-    base: Path, extended: Path, old_texts: Iterable[str], new_texts: Iterable[str]
+    base: Path,
+    extended: Path,
+    old_texts: Iterable[str],
+    new_texts: Iterable[str],
+    published: Sequence[Path] = (),
 ) -> list[Proof]:
     """Try every promise of an extension.
 
@@ -45,10 +51,11 @@ def check_tokenizer(
         old_texts: text in the languages of the base. Lines that hold characters of the new pieces
             may change; they are counted, and more than a twentieth of them fails the proof.
         new_texts: text in the new language.
+        published: files of encodings that the base is known to give; see `read_golden`.
 
     Returns:
         The proofs: base ids kept, no duplicate pieces, old text unchanged, pieces reachable,
-        unfinished pieces reachable, round trip, and what `referees` says.
+        unfinished pieces reachable, round trip, what `referees` says, and published encodings.
     """
     before, after = load_encoder(base), load_encoder(extended)
     texts = [*HARD_TEXTS, *new_texts]
@@ -60,6 +67,7 @@ def check_tokenizer(
         unfinished_reachable(before, after),
         round_trip(before, after, texts),
         *referees(after, texts),
+        *(golden(before, after, *read_golden(path)) for path in published),
     ]
 
 

@@ -1,4 +1,4 @@
-"""How many pieces are worth their rows: sizes side by side, and a recommendation with its reason."""
+"""How many pieces are worth their rows: sizes side by side, and a recommendation with a reason."""
 
 from __future__ import annotations
 
@@ -235,8 +235,8 @@ def recommend(rows: Sequence[Row]) -> tuple[int, str]:
             chosen = row
     if chosen.saved < WORTH_IT:
         return 0, (
-            f"keep the base vocabulary: {chosen.size:,} pieces would save {chosen.saved:.1%} of the "
-            f"tokens, and less than {WORTH_IT:.0%} does not pay for a new vocabulary"
+            f"keep the base vocabulary: {chosen.size:,} pieces would save {chosen.saved:.1%} of "
+            f"the tokens, and less than {WORTH_IT:.0%} does not pay for a new vocabulary"
         )
     later = [row for row in tried if row.size > chosen.size]
     if not later:

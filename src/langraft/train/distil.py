@@ -24,7 +24,7 @@ from langraft.train import attention
 from langraft.train.engine import StepWork
 from langraft.train.fit import Fit
 from langraft.train.lessons import Lessons, Reader, cast_once, kept, observe, recite, shallow
-from langraft.train.pretrain import packed_hidden
+from langraft.train.objectives import packed_hidden
 from langraft.train.regression import conditional_rows, output_work
 
 LESSONS, STATES = "lessons.safetensors", "states.safetensors"

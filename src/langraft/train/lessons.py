@@ -23,8 +23,8 @@ from langraft.data.pack import Batch, assemble
 from langraft.data.shards import Frame
 from langraft.tokenizer.encoder import Encoder
 from langraft.tokenizer.segments import align
+from langraft.train.objectives import packed_hidden
 from langraft.train.precision import Device
-from langraft.train.pretrain import packed_hidden
 
 LESSON_CHARACTERS = 500
 LESSONS_AT_ONCE = 3

@@ -52,8 +52,9 @@ def test_all_eight_pieces_by_hand(bytes_base: Path) -> None:
 
 
 def test_a_frequent_character_goes_before_a_rare_word(bytes_base: Path) -> None:
-    """Both kinds of merges are cut at the same count."""
-    texts = ["你好 "] * 10 + ["们 "] * 9
+    """Both kinds of merges are cut at the same count. 你 and 好 stand alone once, or they would be
+    idle and go with 你好."""
+    texts = ["你好 "] * 10 + ["们 "] * 9 + ["你 ", "好 "]
     assert _learn(bytes_base, texts, 5).pieces[-1] == YOU + GOOD
     assert _learn(bytes_base, texts, 7).pieces[4:6] == [MANY[:2], MANY]
 
