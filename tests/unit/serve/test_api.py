@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from server import running
+from api_server import running
 
 from langraft.serve.api import build_api
 from langraft.serve.engine import Engine
