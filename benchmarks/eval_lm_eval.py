@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 
 from langraft.checkpoint.folder import load_model, load_tokenizer
+from langraft.evals.memo import Memo
 from langraft.evals.plan import make_plan
 from langraft.evals.suite import Reader, evaluate
 from langraft.evals.suites import Exam, load_exam, name_of
@@ -152,7 +153,7 @@ def furthest(one: dict[str, list[float]], other: dict[str, list[float]]) -> floa
 
 def prompt_tokens(reader: Reader, exam: Exam) -> int:
     """Tokens of all prompts when each is read whole."""
-    plan = make_plan(exam, "lm-eval", reader.encode, reader.window)
+    plan = make_plan(exam, "lm-eval", Memo(reader.encode_batch), reader.window)
     return sum(len(item.prompt.ids) for item in plan.items)
 
 

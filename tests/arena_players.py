@@ -7,13 +7,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+import zstandard
 
 from langraft.arena.players import Player, Settings
 from langraft.arena.questions import Question
@@ -124,3 +127,26 @@ def arena(
     finally:
         server.should_exit = True
         thread.join()
+
+
+def bench_files(material: Path, folder: Path) -> None:
+    """MT-bench's questions and references, and AlignBench, as they are: `questions`, `references`
+    and `align` in `folder`.
+    """
+    wanted = {
+        "mt_bench/question.jsonl": "questions",
+        "mt_bench/reference_answer/gpt-4.jsonl": "references",
+        "alignbench/data_v1.1_release.jsonl": "align",
+    }
+    archive = material / "benchmarks/benchmarks_dev.tar.zst"
+    with (
+        archive.open("rb") as raw,
+        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        for member in tar:
+            name = member.name.removeprefix("./")
+            if name in wanted:
+                content = tar.extractfile(member)
+                assert content is not None
+                (folder / wanted[name]).write_bytes(content.read())

@@ -17,12 +17,10 @@ OPTIONS = [
 ]
 
 
+# Not for the session: Playwright cannot be started twice at the same time, and other tests may.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[playwright.Browser]:
-    """The browser, one for a file's tests; skips where the machine has none.
-
-    Playwright keeps an event loop running meanwhile, and other tests start loops of their own.
-    """
+    """The browser, one for a file of tests; skips where the machine has none."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium on this machine (Debian: apt install chromium)")

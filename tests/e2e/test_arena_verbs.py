@@ -18,12 +18,13 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
-from arena_players import echo, scripted
+from arena_players import bench_files, echo, scripted
 from typer.testing import CliRunner
 
 from langraft.arena.local import Local
 from langraft.arena.players import Settings
 from langraft.arena.store import Store
+from langraft.arena.votes import read_votes
 from langraft.cli import app
 from langraft.core.errors import BadInput
 
@@ -91,6 +92,29 @@ def test_judged_rated_and_reported(tmp_path: Path, questions: Path) -> None:
     assert rated["leaderboard"][0]["wins"] == rated["votes"] == 3
     assert verb("report", database, "--out", page, "--rounds", 50, "--json")["votes"] == 3
     assert "question 1" in page.read_text()
+
+
+@pytest.mark.parametrize(("bank", "count"), [("questions", 22), ("align", 12)])
+def test_published_banks_run_as_they_are(
+    material: Path, tmp_path: Path, bank: str, count: int
+) -> None:
+    bench_files(material, tmp_path)
+    with (
+        scripted(echo("good")) as (good, asked),
+        scripted(echo("bad")) as (bad, _),
+        scripted(first_is("good")) as (judge, judged),
+    ):
+        models = (f"good={good}#m", f"bad={bad}#m", "--judge", f"judge={judge}#m")
+        options = ("--questions", tmp_path / bank, "--out", tmp_path, "--limit", count, "--json")
+        references = ("--references", tmp_path / "references") if bank == "questions" else ()
+        found = verb("judge", *models, *options, *references)
+    assert (found["battles"], found["valid"]) == (count, count)
+    assert len(asked) == (2 * count if bank == "questions" else count)
+    told = [body["messages"][1]["content"] for body, _ in judged]
+    # Three of MT-bench's first 22 have a reference (95, 101, 102), AlignBench's all have one.
+    assert sum("[参考答案 1]" in text for text in told) == (6 if bank == "questions" else 24)
+    votes = read_votes(tmp_path / "votes.jsonl")
+    assert {v.winner for v in votes} == {"model_a"} and all(v.category for v in votes)
 
 
 def test_graded(tmp_path: Path, questions: Path) -> None:

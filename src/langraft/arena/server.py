@@ -273,7 +273,9 @@ def _add_battles(app: FastAPI, arena: Arena) -> None:
     @app.get("/api/battles/{battle}/answers/{side}")
     def answer(battle: str, side: Literal["a", "b"], token: Token = None) -> StreamingResponse:
         lines = arena.answers.begin(battle, _voter(token), side)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        # A proxy that collects the pieces would show them all at once.
+        unbuffered = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(lines, 200, unbuffered, "application/x-ndjson")
 
     @app.post("/api/battles/{battle}/vote")
     def vote(battle: str, ballot: Ballot, token: Token = None) -> dict[str, str]:

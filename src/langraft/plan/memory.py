@@ -45,11 +45,11 @@ KEPT = {
     ("none", "gathered"): Kept(8, 6, 4, 4),
     ("lora", "fp32"): Kept(16, 16, 8, 8, 28),
     ("lora", "autocast"): Kept(18, 8, 6, 4, 14),
-    ("lora", "gathered"): Kept(28, 10, 8, 4, 28),
+    ("lora", "gathered"): Kept(12, 8, 4, 4, 14),
     # with dropout, the input of every adapter and its mask (a byte a number on a GPU)
     ("lora+dropout", "fp32"): Kept(33, 17, 13, 8, 28),
     ("lora+dropout", "autocast"): Kept(33, 11, 9, 4, 14),
-    ("lora+dropout", "gathered"): Kept(33, 11, 9, 4, 28),
+    ("lora+dropout", "gathered"): Kept(23, 9, 7, 4, 14),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from langraft.plan.devices import Device
-from langraft.plan.memory import CHUNK, Checkpointing, Memory, Setting, training_memory
+from langraft.plan.memory import Checkpointing, Memory, Setting, training_memory
 from langraft.plan.shape import Shape
 
 # What recomputation costs in operations decides the order, from cheap to dear.
@@ -72,9 +72,10 @@ def nearest(found: list[Choice], asked: Setting) -> Choice | None:
     )
 
 
-def fewest_devices(shape: Shape, asked: Setting, device: Device, most: int = 1024) -> int | None:
+def fewest_devices(
+    shape: Shape, asked: Setting, device: Device, row: int, most: int = 1024
+) -> int | None:
     """The fewest devices that share the weights and fit; None when `most` do not."""
-    row = min(asked.micro_tokens, max(CHUNK, 512))
     group = 1
     while group <= most:
         trial = dataclasses.replace(

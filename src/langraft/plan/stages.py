@@ -138,7 +138,7 @@ def plan_stage(
         asked=chosen,
         ways=ways,
         nearest=near,
-        fewest=None if near else fewest_devices(shape, asked, machine.device),
+        fewest=None if near else fewest_devices(shape, asked, machine.device, stage.row_tokens),
         scaling=lost,
         time=hours(operations, machine.device, machine.devices, lost.efficiency),
         sightings=_sightings(recipe, stage, grown.added),
@@ -195,10 +195,8 @@ def _multiplied(stage: Pretrain, shape: Shape, setting: Setting) -> float:
     """Weights whose gradient is a product; an adapter's also cost their forward pass and the
     gradient of their input.
     """
-    if stage.train == "lora":
-        return 3 * setting.learning + setting.matrices * shape.matrix / 2
     head = shape.matrix if setting.matrices else 0
-    return setting.learning + head
+    return (3 if stage.train == "lora" else 1) * setting.learning + head
 
 
 def _sightings(recipe: Recipe, stage: Pretrain, added: int) -> float | None:

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
-from arena_players import echo, scripted
+from arena_players import bench_files, echo, scripted
 
 from langraft.arena.judge import Jury, answers_of, judge_battles, judge_scores, kappa, save_votes
 from langraft.arena.players import Settings, endpoint
@@ -188,23 +186,7 @@ def test_our_own_questions() -> None:
 
 
 def test_mt_bench_and_alignbench_as_they_are(material: Path, tmp_path: Path) -> None:
-    wanted = {
-        "mt_bench/question.jsonl": "questions",
-        "mt_bench/reference_answer/gpt-4.jsonl": "references",
-        "alignbench/data_v1.1_release.jsonl": "align",
-    }
-    archive = material / "benchmarks/benchmarks_dev.tar.zst"
-    with (
-        archive.open("rb") as raw,
-        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as tar,
-    ):
-        for member in tar:
-            name = member.name.removeprefix("./")
-            if name in wanted:
-                content = tar.extractfile(member)
-                assert content is not None
-                (tmp_path / wanted[name]).write_bytes(content.read())
+    bench_files(material, tmp_path)
     bench = read_questions(tmp_path / "questions")
     assert len(bench) == 80 and all(len(q.turns) == 2 for q in bench)
     references = read_references(tmp_path / "references")

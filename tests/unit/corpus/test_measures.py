@@ -7,7 +7,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import regex
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from reference_measures import Measured
 
 from langraft.corpus.kernels.measure import COLUMNS, measure
 from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.kernels.unicode import CODE_POINTS, every_character, mark
 from langraft.corpus.rules import RULES, Thresholds, judge, thresholds
 
 
@@ -173,3 +176,13 @@ def reference_values(text: str, limits: Thresholds) -> dict[str, float]:
         else:
             values[key] = getattr(found, f"{place[0]}_ngram_share")(place[1])
     return values
+
+
+@pytest.mark.parametrize("pattern", [r"\p{L}+", r"[\uFFFD\p{Co}\p{Cn}]+", r"\p{M}+"])
+def test_classes_are_marked_for_every_code_point(pattern: str) -> None:
+    found = np.zeros(CODE_POINTS, np.uint16)
+    mark(found, pattern, 1)
+    expected = np.zeros(CODE_POINTS, np.uint16)
+    for match in regex.finditer(pattern, every_character()):
+        expected[match.start() : match.end()] = 1
+    assert (found == expected).all()

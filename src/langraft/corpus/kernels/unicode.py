@@ -14,6 +14,8 @@ import regex
 from langraft.corpus.kernels.compiling import inlined
 
 CODE_POINTS = sys.maxunicode + 1
+# Planes 0 to 3, and the tags and selectors of plane 14; the rest is unassigned or private.
+ASSIGNED = ((0, 0x40000), (0xE0000, 0xE0200))
 
 # A token: one character of a script written without spaces, or a run of other letters and digits.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -71,8 +73,13 @@ def classes() -> npt.NDArray[np.uint16]:
 
 def mark(table: npt.NDArray[Any], pattern: str, bit: int) -> None:
     """Set `bit` for every code point that `pattern` (a run of characters) matches."""
-    for found in regex.finditer(f"(?V1){pattern}", every_character()):
-        table[found.start() : found.end()] |= bit
+    run = regex.compile(f"(?V1){pattern}")
+    for first, last in ASSIGNED:
+        for found in run.finditer(every_character()[first:last]):
+            table[first + found.start() : first + found.end()] |= bit
+    if run.match(chr(ASSIGNED[0][1])):
+        table[ASSIGNED[0][1] : ASSIGNED[1][0]] |= bit
+        table[ASSIGNED[1][1] :] |= bit
 
 
 @functools.cache
