@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from langraft.cli import arena, checkpoint, corpus, evals, export, graft, run, serve, tokenizer
+from langraft.cli import (
+    arena,
+    checkpoint,
+    corpus,
+    data,
+    evals,
+    export,
+    graft,
+    run,
+    serve,
+    tokenizer,
+)
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -34,6 +45,7 @@ for verbs, name in (
     (export.app, "export"),
     (serve.app, None),
     (arena.app, "arena"),
+    (data.app, "data"),
 ):
     app.add_typer(verbs, name=name)
 
