@@ -102,6 +102,8 @@ class Forgetting(Section):
             `rate_factor`.
         act_at: the share of `max_rise` at which the last two act, so that the budget is kept, not
             only watched.
+        suites: benchmarks, each with its number of worked examples, of which the first `questions`
+            of every subject are asked at every evaluation; `eval.data` says where they lie.
     """
 
     max_rise: Annotated[float, Field(ge=0)] = 0.03
@@ -110,3 +112,5 @@ class Forgetting(Section):
     replay_step: Fraction = 0.15
     max_replay: Fraction = 0.6
     rate_factor: Fraction = 0.5
+    suites: Mapping[str, Annotated[int, Field(ge=0)]] = {}
+    questions: Positive = 2

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report import account, benchmarks, curves, scores, starts
+from langraft.report import account, benchmarks, curves, events, scores, starts
 from langraft.report.run import Run, read_run
 
 __all__ = ["write_report"]
@@ -56,6 +56,7 @@ def _render(run: Run) -> str:
         cards=scores.cards(run),
         curves=[*curves.curves(run), *curves.pareto(run)],
         losses=curves.losses(run),
+        events=events.events(run),
         columns=columns,
         rows=rows,
         judged=judged,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -75,14 +75,7 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> None:
     Raises:
         BadInput: no layer of the model has a target's name.
     """
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets),
-        use_rslora=lora.rank_stabilised,
-        bias="none",
-    )
+    config = LoraConfig(**peft_settings(lora), bias="none")
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     missing = [target for target in lora.targets if target not in names]
     if missing:
@@ -126,3 +119,14 @@ def learnt_weights(
 def lora_scaling(lora: Lora) -> float:
     """What B A is multiplied with: alpha / rank, or alpha / sqrt(rank) (arXiv 2312.03732)."""
     return lora.alpha / (lora.rank**0.5 if lora.rank_stabilised else lora.rank)
+
+
+def peft_settings(lora: Lora) -> dict[str, Any]:
+    """The adapter's part of peft's configuration file."""
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": sorted(lora.targets),
+        "use_rslora": lora.rank_stabilised,
+    }
