@@ -40,8 +40,8 @@ def write_comparison(found: Mapping[str, Any], page: Path) -> Path:
     texts, suites = found["texts"], found["suites"]
     rendered = environment.get_template("comparison.html").render(
         style=Markup(style),
-        base=found["base"],
-        model=found["model"],
+        base=_short(found["base"]),
+        model=_short(found["model"]),
         title=_title(found["verdicts"]),
         verdicts=found["verdicts"],
         bits_chart=_bits_chart(texts, found["new"]),
@@ -50,6 +50,11 @@ def write_comparison(found: Mapping[str, Any], page: Path) -> Path:
     )
     write_atomic(page, rendered)
     return page
+
+
+def _short(name: str) -> str:
+    """The last two parts of a path; a hub id is no longer."""
+    return "/".join(name.rstrip("/").split("/")[-2:])
 
 
 def _title(verdicts: Sequence[Mapping[str, Any]]) -> str:
