@@ -13,6 +13,7 @@ from langraft.cli import (
     arena,
     checkpoint,
     corpus,
+    data,
     evals,
     export,
     graft,
@@ -46,6 +47,7 @@ for verbs, name in (
     (export.app, "export"),
     (serve.app, None),
     (arena.app, "arena"),
+    (data.app, "data"),
 ):
     app.add_typer(verbs, name=name)
 

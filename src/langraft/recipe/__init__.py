@@ -25,6 +25,7 @@ from langraft.recipe.pretrain import PRESETS, Forgetting, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.training import Guard, Lora, Training
+from langraft.recipe.tuning import DataSet, Dpo, Pairs, Reward, Sft
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     "Buckets",
     "Clean",
     "Corpus",
+    "DataSet",
     "Decontaminate",
     "Dedup",
     "Distil",
+    "Dpo",
     "Eval",
     "Export",
     "Forgetting",
@@ -47,11 +50,14 @@ __all__ = [
     "LanguageCheck",
     "Lora",
     "MinHash",
+    "Pairs",
     "Pretrain",
     "Quality",
     "Recipe",
+    "Reward",
     "Section",
     "Sensitive",
+    "Sft",
     "Source",
     "Tokenizer",
     "Training",

@@ -19,8 +19,11 @@ WRAPPED = ".base_layer."  # what peft puts between a layer's name and its weight
 
 
 def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The input matrix, and the output matrix when it is not the same one."""
-    matrices = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    """The input matrix, and the output matrix where there is one and it is not the same one."""
+    head = model.get_output_embeddings()
+    if head is None:  # a reward model has a scalar head
+        return [model.get_input_embeddings().weight]
+    matrices = [model.get_input_embeddings().weight, head.weight]
     return matrices[:1] if matrices[0] is matrices[1] else matrices
 
 
@@ -49,6 +52,7 @@ def select(
         chosen = set()
     if train in ("new-rows", "embeddings") or (train == "lora" and embeddings):
         chosen |= {name for name, parameter in named.items() if id(parameter) in matrices}
+    chosen |= {name for name in named if name.startswith("score.")}  # a new head always learns
     for name, parameter in named.items():
         parameter.requires_grad_(name in chosen)
     return {name: parameter for name, parameter in named.items() if name in chosen}
