@@ -8,7 +8,8 @@ The peer is fschat 0.2.36 (`elo_analysis.compute_elo`; `compute_elo_mle_with_tie
 scikit-learn solves Bradley-Terry). FastChat's main branch has since replaced the second by
 L-BFGS-B on counted outcomes, which no release holds: `counted` is that method written anew on the
 peer's scipy. One resample of the release takes seconds, so `--peer-rounds` of them are timed and
-their mean is multiplied by the rounds; the ratio is of that product.
+their mean is multiplied by the rounds; the ratio is of that product. A resample that takes longer
+than `--peer-limit` seconds is given up: the ratio is then a lower bound.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from langraft.arena.rate import leaderboard, rate
 from langraft.arena.votes import Ballots, read_votes
 
 PEER = """
-import json, sys, time, types
+import json, signal, sys, time, types
 for name in ("fastchat.model.model_registry", "fastchat.serve.monitor.basic_stats",
              "fastchat.serve.monitor.clean_battle_data"):
     empty = types.ModuleType(name)
@@ -45,11 +46,23 @@ words = np.array(["model_b", "tie", "model_a"])
 frame = pd.DataFrame({"model_a": names[saved["a"]], "model_b": names[saved["b"]],
                       "winner": words[saved["outcome"]]})
 rounds, seconds = int(sys.argv[2]), {}
+class Late(Exception):
+    pass
+def late(*_):
+    raise Late
+signal.signal(signal.SIGALRM, late)
 for name, function in (("elo", compute_elo), ("bradley-terry", compute_elo_mle_with_tie)):
     times = []
     for _ in range(rounds):
         drawn = frame.sample(frac=1.0, replace=True)
-        start = time.perf_counter(); function(drawn); times.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        signal.alarm(int(sys.argv[3]))
+        try:
+            function(drawn)
+        except Late:
+            pass  # its time so far is a lower bound
+        signal.alarm(0)
+        times.append(time.perf_counter() - start)
     seconds[name] = sum(times) / rounds
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -96,6 +109,7 @@ def ours(votes: Ballots, small: Ballots, rounds: int) -> dict[str, dict[str, flo
         start = time.perf_counter()
         leaderboard(votes, system, rounds, 0)
         result[system] = {"seconds": time.perf_counter() - start}
+        print(system, f"{result[system]['seconds']:.2f} s", file=sys.stderr)
     return result
 
 
@@ -121,7 +135,7 @@ def compare(result: dict[str, dict[str, float]], votes: Ballots, args: argparse.
         saved = Path(folder) / "votes.npz"
         np.savez(saved, a=votes.a, b=votes.b, outcome=votes.outcome, models=args.models)
         command = [str(args.peer), "-W", "ignore", "-c", PEER, str(saved)]
-        command.append(str(args.peer_rounds))
+        command += [str(args.peer_rounds), str(args.peer_limit)]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode:
         sys.exit(f"{args.peer} cannot run FastChat's code, see above (`make bench-setup`)")
@@ -144,11 +158,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--peer", type=Path, help="a Python with fschat, pandas, scikit-learn")
     parser.add_argument("--peer-rounds", type=int, default=2)
+    parser.add_argument("--peer-limit", type=int, default=40, help="seconds a resample")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     votes = simulated(args.votes, args.models, 0)
     result = ours(votes, simulated(1000, args.models, 1), args.rounds)
     result["bradley-terry"]["seconds_from_a_file"] = from_a_file(votes, args.rounds)
+    print(f"from a file {result['bradley-terry']['seconds_from_a_file']:.1f} s", file=sys.stderr)
     if args.peer:
         compare(result, votes, args)
     print(f"{args.votes:,} votes, {args.models} models, {args.rounds:,} resamples")

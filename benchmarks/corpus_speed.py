@@ -1,7 +1,7 @@
 """MB of text a CPU-second: the corpus engine beside datatrove, Daft, rensa and DuckDB.
 
-    python benchmarks/corpus_speed.py JOB [--peers PYTHON] [--sample DIR] [--megabytes 200]
-        [--json FILE]
+    python benchmarks/corpus_speed.py JOB [--peers PYTHON] [--only PEER] [--sample DIR]
+        [--megabytes 200] [--json FILE]
 
 JOB is kernel (the rules alone, against the plain Python reference), rules (normalise and rules end
 to end), exact, minhash, whole (every step of the recipe of the test material but scoring by a
@@ -96,13 +96,15 @@ def ours(job: str, source: Path, out: Path) -> list[str]:
     return [sys.executable, __file__, job, "--ours", str(source), str(out)]
 
 
-def compare(job: str, source: Path, size: int, peers: str, work: Path) -> dict[str, Any]:
-    """One job: us, then each peer."""
+def compare(
+    job: str, source: Path, size: int, peers: str, work: Path, only: str | None = None
+) -> dict[str, Any]:
+    """One job: us, then each peer, or only one of them."""
     rows: dict[str, Any] = {}
     contenders = [("langraft", ours(job, source, work / "ours"))]
     script = str(Path(__file__).with_name("corpus_peers.py"))
     for task, peer in PEERS:
-        if task == job:
+        if task == job and only in (None, peer):
             command = [peers, script, job, peer, str(source), str(work / peer.replace(" ", "-"))]
             contenders.append((peer, command))
     for name, command in contenders:
@@ -220,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", choices=["kernel", "rules", "exact", "minhash", "whole", "memory"])
     parser.add_argument("--peers", default=str(ROOT / ".venv-bench" / "bin" / "python"))
+    parser.add_argument("--only", help="one peer")
     parser.add_argument("--sample", type=Path)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--json", type=Path)
@@ -240,7 +243,7 @@ def main() -> None:
             found = (
                 kernel(sample, size)
                 if chosen.job == "kernel"
-                else compare(chosen.job, sample, size, chosen.peers, work)
+                else compare(chosen.job, sample, size, chosen.peers, work, chosen.only)
             )
             if chosen.job == "exact":
                 found["langraft, the step alone"] = exact_alone(sample, size)

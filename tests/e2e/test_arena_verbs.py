@@ -141,6 +141,7 @@ def test_graded(tmp_path: Path, questions: Path) -> None:
         (("serve", *["a=http://127.0.0.1:9/v1#m"] * 2), "two models are called 'a'"),
         (("serve", "a=http://127.0.0.1:9/v1", "b=x"), "lists no model"),
         (("judge", "a=x", "--judge", "j=x", "--out", "o", "--template", "t"), "must be one of"),
+        (("judge", "a=x", "--judge", "j=x", "--out", "o"), "verdicts compare two models"),
         (("judge", "a=x", "--judge", "j=x", "--out", "o", "--key-file", "k"), "no such file"),
     ],
 )
@@ -212,6 +213,20 @@ def battle(url: str, winner: str) -> dict[str, str]:
             assert json.loads(events[-1]) == {"done": True}, events
         names = client.post(f"/api/battles/{found}/vote", json={"winner": winner})
         return dict(names.json())
+
+
+def test_ctrl_c_ends_the_page_and_the_votes_are_in_one_file(tmp_path: Path) -> None:
+    votes = tmp_path / "arena.sqlite"
+    with (
+        scripted(echo("x")) as (x, _),
+        scripted(echo("y")) as (y, _),
+        page_of(f"x={x}#m", f"y={y}#m", "--votes", votes) as (process, url),
+    ):
+        battle(url, "tie")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130)
+    assert [path.name for path in tmp_path.iterdir()] == ["arena.sqlite"]
+    assert verb("rate", votes, "--rounds", 10, "--json")["votes"] == 1
 
 
 def test_two_models_of_a_run_are_battled_and_rated(done: Path, small: Path, tmp_path: Path) -> None:

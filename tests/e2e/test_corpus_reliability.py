@@ -76,8 +76,9 @@ def build(path: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]
 
 
 def texts(out: Path) -> dict[str, str]:
-    """The bytes of everything but the manifest, which holds seconds."""
-    return {name: digest for name, digest in folder_hashes(out).items() if name != "manifest.json"}
+    """The bytes of everything but the manifest and the page, which show seconds and the name."""
+    shown = ("manifest.json", "corpus.html")
+    return {name: digest for name, digest in folder_hashes(out).items() if name not in shown}
 
 
 def finished_shards(out: Path) -> dict[str, int]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from small_run import results, run
 from tokenizer_bases import QUICKSTART, documents, held_out, lines
 from verbs import answer, langraft
 
 OLD = 16_000
+STAGE = "pretrain-adapt"
 LLAMA2, CHINESE = "llama2/tokenizer.model", "chinese-llama-2-55296/tokenizer.model"
 
 
@@ -79,7 +83,7 @@ def test_a_sweep_and_a_comparison_draw_pages(material: Path, texts: Path, tmp_pa
         *("--html", page),
     )
     assert swept["rows"][0]["size"] == 0
-    assert swept["reason"] in page.read_text().replace("&#39;", "'")
+    assert swept["reason"].partition(": ")[2][1:] in page.read_text().replace("&#39;", "'")
     page = tmp_path / "compare.html"
     held = ("--text", texts / "held.jsonl", "--html", page)
     rows = answer("tokenizer", "compare", base, material / "tokenizers" / CHINESE, *held)
@@ -122,3 +126,29 @@ def test_wrong_files(material: Path, tmp_path: Path) -> None:
     found = langraft("tokenizer", "compare", QUICKSTART / "zh.jsonl.zst", "--text", empty)
     assert found.returncode == 2
     assert "no tokenizer file" in found.stderr
+
+
+def test_a_recipe_lets_the_sweep_choose(small: Path, root: Path, tmp_path: Path) -> None:
+    auto = ("--set", "tokenizer.size=auto", "--set", "pretrain.0.tokens=400_000_000")
+    found = run(small, root, tmp_path / "out", *auto, "--until", "tokenizer")
+    assert found.returncode == 0, found.stderr
+    grown = results(tmp_path / "out", "tokenizer")
+    assert grown["added_pieces"] == grown["sweep"]["size"] >= 1000
+    assert grown["sweep"]["reason"].startswith(f"{grown['added_pieces']:,} pieces")
+    assert all(proof["passed"] for proof in grown["proofs"])
+
+
+def test_a_stage_trains_on_text_spelt_with_dropout(
+    small: Path, root: Path, done: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    plain = {path: len(np.load(path)) for path in out.glob("shards/*/*/00000/tokens.npy")}
+    found = run(small, root, out, "--set", "pretrain.0.bpe_dropout=0.3", "--until", STAGE)
+    assert found.returncode == 0, found.stderr
+    dropped = set(out.glob("shards/*/*/00000/tokens.npy")) - set(plain)
+    assert {path.parent.parent.name for path in dropped} == {"zh", "en"}
+    for path in dropped:
+        (before,) = (n for p, n in plain.items() if p.parent.parent.name == path.parent.parent.name)
+        more = len(np.load(path)) / before
+        assert 1.02 < more < 1.5 if path.parent.parent.name == "zh" else more < 1.001

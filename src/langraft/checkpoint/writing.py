@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
+
 from langraft.checkpoint.digest import Records, combined, raw_bytes, record
 from langraft.checkpoint.reading import DTYPES
 from langraft.checkpoint.stream import StoredTensor, require_finite
@@ -26,7 +28,7 @@ from langraft.core.messages import bar
 SHARD_BYTES = 5_000_000_000
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 NOTE = "langraft.json"
-WORKERS = 2
+WORKERS = 4
 
 
 def write_weights(
@@ -121,14 +123,18 @@ def _places(group: Sequence[StoredTensor], stream: BinaryIO) -> list[tuple[Store
 
 @contextlib.contextmanager
 def _workers() -> Iterator[ThreadPoolExecutor]:
-    """Threads that each read, compute, hash and write a tensor of their own; when one fails, those
-    that have not begun never do.
+    """Threads that each read, compute, hash and write a tensor of their own, on one core each; when
+    one fails, those that have not begun never do.
     """
-    workers = ThreadPoolExecutor(WORKERS)
+    cores = torch.get_num_threads()
+    workers = ThreadPoolExecutor(
+        min(WORKERS, cores), initializer=torch.set_num_threads, initargs=(1,)
+    )
     try:
         yield workers
     finally:
         workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # what a thread sets is what later threads begin with
 
 
 def _write(tensor: StoredTensor, stream: BinaryIO, place: int, hashed: bool) -> str:

@@ -66,16 +66,16 @@ def arena_serve(
     with players(models, key_file, patience) as found, bind(host, port) as listener:
         if len(found) < 2:
             raise BadInput("an arena needs at least two models")
-        store = Store(votes, list(found), seed)
-        if lost := store.void_unfinished():
-            say(f"{lost} battles were cut off when the server stopped; they do not count")
-        started(found)
-        settings = Settings(temperature=temperature, max_tokens=max_tokens)
-        page = arena_app(store, found, bank, settings, seed, per_minute)
-        place = f"http://{host}:{listener.getsockname()[1]}"
-        say(f"battle at {place}   votes: {votes}   rate them: langraft arena rate {votes}")
-        configured(page).run(sockets=[listener])
-        store.close()
+        with contextlib.closing(Store(votes, list(found), seed)) as store:
+            if lost := store.void_unfinished():
+                say(f"{lost} battles were cut off when the server stopped; they do not count")
+            started(found)
+            settings = Settings(temperature=temperature, max_tokens=max_tokens)
+            page = arena_app(store, found, bank, settings, seed, per_minute)
+            place = f"http://{host}:{listener.getsockname()[1]}"
+            kept = escape(str(votes))
+            say(f"battle at {place}   votes: {kept}   rate them: langraft arena rate {kept}")
+            configured(page).run(sockets=[listener])
 
 
 @app.command("judge")
@@ -112,12 +112,15 @@ def arena_judge(
     from langraft.arena.players import Settings
     from langraft.arena.questions import read_questions, with_references
     from langraft.arena.verdicts import template as form_of
+    from langraft.core.errors import BadInput
 
     form, bank = form_of(template), with_references(read_questions(questions), references)[:limit]
     people = votes_of(human) if human else None
     settings = Settings(temperature=temperature, max_tokens=max_tokens)
     answers = {}
     with players(models, key_file, patience) as found:
+        if form.kind == "verdict" and len(found) < 2:
+            raise BadInput("verdicts compare two models; for one, take --template score-zh")
         for name, player in found.items():
             answers[name] = answers_of(player, bank, settings, out, workers=workers)
             player.close()  # its memory is for the next one

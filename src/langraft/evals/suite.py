@@ -122,7 +122,7 @@ def card_of(reader: Reader, exam: Exam, protocol_name: str, plan: Plan) -> dict[
         "window": reader.window,
         "precision": str(next(reader.model.parameters()).dtype).removeprefix("torch."),
         "model": reader.digest,
-        "begins with": reader.tokenizer.convert_ids_to_tokens(list(first.prompt.ids[:1])),
+        "begins with": reader.tokenizer.decode(list(first.prompt.ids[:1])),
         "prompt": first.prompt.text,
     }
     if protocol.rule in ("max", "sum") and first.how.startswith("letters"):

@@ -252,9 +252,15 @@ def held_weights(model: Path, kind: str) -> Iterator[tuple[str, torch.Tensor]]:
         if part.source:
             blocks = [quantise(part.rows(*span), part.kind) for span in part.spans()]
             rows = dequantize(np.concatenate(blocks), part.kind)
-            moved = rows.reshape(-1, part.step // 2, 2, rows.shape[1]).swapaxes(1, 2)
-            whole = rows if part.step == 1 else moved
-            yield part.source, torch.from_numpy(np.ascontiguousarray(whole)).reshape(part.shape)
+            whole = torch.from_numpy(_halves(rows, part.step).copy())
+            yield part.source, whole.reshape(part.shape)
+
+
+def _halves(rows: np.ndarray, head: int) -> np.ndarray:
+    """What `_neighbours` reordered, in its first order."""
+    if head == 1:
+        return rows
+    return rows.reshape(-1, head // 2, 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def _write_tensors(writer: GGUFWriter, parts: list[Part], title: str) -> None:

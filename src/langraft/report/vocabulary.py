@@ -38,7 +38,7 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
             marks=marks,
         ),
         line_chart(
-            "Training operations on the same text, base vocabulary = 1",
+            "Training operations, base vocabulary = 1",
             "pieces added",
             [Line("FLOPs", [(r["size"], 1 - r["flops_saved"]) for r in measured], "graft", True)],
             marks=marks,
@@ -46,14 +46,17 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
         line_chart(
             "Sightings of the rarest piece in the budget",
             "pieces added",
-            [Line("times", [(r["size"], r["rarest"]) for r in measured[1:]], "base", True)],
+            [Line("times", [(r["size"], r["rarest"]) for r in measured[1:]], "ink", True)],
             marks=marks,
         )
         if len(measured) > 1
         else None,
     ]
     headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
-    write_table_page(page, headline, found["reason"], [c for c in charts if c], columns, rows)
+    reason = found["reason"].partition(": ")[2]
+    write_table_page(
+        page, headline, reason[:1].upper() + reason[1:], [c for c in charts if c], columns, rows
+    )
 
 
 def write_comparison(

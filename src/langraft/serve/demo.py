@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from html import escape, unescape
 from typing import Any
 
 import gradio as gr
@@ -54,13 +55,13 @@ NAMES = tuple(field.name for field in dataclasses.fields(Controls))
 
 
 def plain(turns: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Gradio's turns as messages; it gives a text as a list of parts."""
+    """The chat box's turns as messages: it gives a text as a list of parts, and escaped."""
     found = []
     for turn in turns:
         content = turn["content"]
         if not isinstance(content, str):
             content = "".join(part["text"] for part in content if part.get("type") == "text")
-        found.append({"role": str(turn["role"]), "content": content})
+        found.append({"role": str(turn["role"]), "content": unescape(content)})
     return found
 
 
@@ -121,8 +122,9 @@ def answering(engine: Engine) -> Callable[..., AsyncIterator[tuple[list[Turn], s
     return answer
 
 
-def _turn(text: str) -> Turn:
-    return {"role": "assistant", "content": text}
+def _turn(text: str, role: str = "assistant") -> Turn:
+    """A turn for the chat box, which drops what it takes for markup."""
+    return {"role": role, "content": escape(text, quote=False)}
 
 
 def _speed(end: End, seconds: float) -> str:
@@ -136,7 +138,7 @@ def asked(text: str, *boxes: list[Turn]) -> tuple[Any, ...]:
     """An empty input box, and the question in every chat box."""
     if not text.strip():
         return ("", *boxes)
-    return ("", *([*turns, {"role": "user", "content": text}] for turns in boxes))
+    return ("", *([*turns, _turn(text, "user")] for turns in boxes))
 
 
 def unanswered(*boxes: list[Turn]) -> Any:
@@ -152,7 +154,6 @@ def _page(engines: Sequence[Engine], controls: Sequence[Any], label: str) -> Non
     with gr.Row():
         for engine in engines:
             with gr.Column():
-                # Text as it is: nothing a model writes is read as markup.
                 boxes.append(
                     gr.Chatbot(
                         label=engine.name,

@@ -85,7 +85,7 @@ def referees(encoder: Encoder, texts: Sequence[str]) -> list[Proof]:
         asked.append(("merging by rank", lambda: encoder.encode_by_merges(lines), ""))
     elif encoder.model is not None:
         asked.append(("SentencePiece", lambda: sentencepiece_ids(encoder.model, lines), ""))
-    loadable = "" if _loads_in_transformers(encoder.path) else "not asked: no such folder"
+    loadable = "" if _loads_in_transformers(encoder.path) else "not asked: it reads no such file"
     asked.append(("transformers", lambda: transformers_ids(encoder.path, lines), loadable))
     reason = llama_cpp.why_not(encoder)
     asked.append(("llama.cpp", lambda: llama_cpp.llama_cpp_ids(encoder, lines), reason))
@@ -118,11 +118,11 @@ def _agreement(
 
 
 def _loads_in_transformers(path: Path) -> bool:
-    return path.is_dir() or path.name in ("tokenizer.model", "tokenizer.json")
+    return path.is_dir() or path.suffix in (".model", ".json")
 
 
 def transformers_ids(path: Path, lines: Sequence[str]) -> Ids:
-    """What transformers' AutoTokenizer gives for a folder, or for a bare file of the usual name.
+    """What transformers' AutoTokenizer gives for a folder, or for a bare file under its usual name.
 
     A bare `tokenizer.model` is read as LLaMA's, which is how the models of 2023 were published.
     """
@@ -130,7 +130,7 @@ def transformers_ids(path: Path, lines: Sequence[str]) -> Ids:
         from transformers import AutoTokenizer
 
         if path.is_file():
-            shutil.copyfile(path, Path(folder) / path.name)
+            shutil.copyfile(path, Path(folder) / f"tokenizer{path.suffix}")
             kind = "LlamaTokenizer" if path.suffix == ".model" else "PreTrainedTokenizerFast"
             write_json(Path(folder) / "tokenizer_config.json", {"tokenizer_class": kind})
         read: Any = AutoTokenizer.from_pretrained(path if path.is_dir() else folder)

@@ -19,6 +19,7 @@ MOST_MIXED = 0.05
 # A piece is tried on a line of its own (the line break in front takes SentencePiece's dummy
 # prefix), then between marks, brackets, letters and spaces.
 CONTEXTS = (("\n", "\n"), ("，", "。"), ("(", ")"), ("a", "b"), (" ", " "))
+SHOWN = 4  # pieces named beside their number
 GOLDEN_MARK = "__ggml_vocab_test__"
 NOT_SHARED = regex.compile(r"(?V1)[^\p{Script=Latin}\p{ASCII}]")
 HARD_TEXTS = (
@@ -252,7 +253,8 @@ def prove_reachable(before: Encoder, after: Encoder) -> Proof:
     detail = f"{found.line} on a line of their own, {found.inside} only inside a sentence"
     detail += f"; {found.first} at the start of a text"
     if failures:
-        detail += f"; {len(failures)} never"
+        names = [repr(after.piece_text(index)) for index in found.silent[:SHOWN]]
+        detail += f"; {len(failures)} never: {', '.join(names)}, ..."
     return _proof("every added piece can be produced", found.tried, failures, detail)
 
 

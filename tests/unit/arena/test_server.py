@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from arena_players import arena, echo, scripted, stalling
 
+from langraft.arena import answers
 from langraft.arena.players import Endpoint
 from langraft.arena.store import Store
 
@@ -228,6 +229,32 @@ def test_half_a_character_is_refused(store: Store) -> None:
         body = b'{"prompt": "\\ud800"}'
         answer = httpx2.post(f"{url}/api/battles/b/turns", content=body, headers=headers)
         assert answer.status_code == 422
+
+
+def test_a_model_without_an_end_voids_the_battle(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LONGEST_ANSWER", 1000)
+
+    def endless(_: dict[str, Any]) -> Iterator[str]:
+        while True:
+            yield "and on " * 20
+
+    with (
+        scripted(endless) as (x, _),
+        arena(store, x=Endpoint("x", x, "m"), y=Endpoint("y", x, "m")) as url,
+        httpx2.Client(base_url=url) as client,
+    ):
+        _, sides = fight(client, "hello")
+        assert "error" in sides["a"][-1] and len(sides["a"]) < 12
+    assert store.counts()["void"] == 1
+
+
+def test_what_cannot_be_saved_is_told(store: Store) -> None:
+    with arena(store, x=Endpoint("x", "http://127.0.0.1:9", "m")) as url:
+        store.close()
+        answer = httpx2.post(f"{url}/api/battles", json={})
+        assert answer.status_code == 503 and "could not be saved" in answer.json()["detail"]
 
 
 def test_slow_models_keep_nobody_from_voting(store: Store) -> None:

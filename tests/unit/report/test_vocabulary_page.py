@@ -27,7 +27,7 @@ def test_a_sweep_names_its_recommendation(tmp_path: Path) -> None:
     write_sweep(found, ("pieces", "rate"), [("base", "1.0"), ("1,000", "0.6")], page)
     html = page.read_text()
     assert "<h1>Add 2,000 pieces</h1>" in html
-    assert "&lt;half&gt;" in html
+    assert "&lt;half&gt; the tokens" in html
     assert html.count("<svg") == 3
     assert "<td>1,000</td>" in html  # the first cell of a row
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org)", html)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from server import running
+from api_server import running
 
 from langraft.serve.api import build_api
 from langraft.serve.engine import Engine
@@ -327,3 +327,15 @@ def test_langchain_talks_to_it(llama: tuple[str, LlamaEngine]) -> None:
         model="tiny", base_url=f"{llama[0]}/v1", api_key=KEY, check_embedding_ctx_length=False
     )
     assert len(vectors.embed_query("abc")) == 32
+
+
+def test_penalties_take_no_memory(llama: tuple[str, LlamaEngine]) -> None:
+    """llama.cpp allocates what `repeat_last_n` names; naming 2^31 took 8 GB at every request."""
+    place, engine = llama
+    with openai.OpenAI(base_url=f"{place}/v1", api_key=KEY) as client:
+        plain = greedy(client, "aaaa", 8).choices[0].text
+        options = {"top_k": 3, "repetition_penalty": 1.5, "min_p": 0.01}
+        other = greedy(client, "aaaa", 8, presence_penalty=2, extra_body=options)
+        assert other.choices[0].text != plain
+    peak = Path(f"/proc/{engine.pid}/status").read_text().split("VmHWM:")[1].split()[0]
+    assert int(peak) < 1_000_000

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from api_server import running
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -15,7 +16,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from server import running
 
 from langraft.serve.api import build_api
 from langraft.serve.limits import Limits

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from server import running
+from api_server import running
 
 from langraft.core.errors import BadInput, RunFailed
 from langraft.serve.api import build_api
