@@ -244,25 +244,25 @@ def run_child(name: str, *rest: str) -> dict[str, Any]:
         return bf16_speed()
     ENGINES[name](2)  # imports and first-call costs
     begun, worked = time.perf_counter(), time.process_time()
-    losses = ENGINES[name](STEPS)
+    losses = ENGINES[name](int(rest[0]))
     worked = time.process_time() - worked
     return {"seconds": worked, "wall": time.perf_counter() - begun, "losses": losses}
 
 
-def engines() -> dict[str, Any]:
+def engines(rounds: int, steps: int) -> dict[str, Any]:
     """Best seconds of each engine and the ratios; losses must agree to four digits."""
     seconds: dict[str, list[float]] = {}
     walls: dict[str, list[float]] = {}
     losses: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name in ENGINES:
-            found = child(name)
+            found = child(name, str(steps))
             if found is not None:
                 seconds.setdefault(name, []).append(found["seconds"])
                 walls.setdefault(name, []).append(found["wall"])
                 losses[name] = found["losses"]
     best = {name: round(min(values), 3) for name, values in seconds.items()}
-    print(f"{STEPS} steps x {ROWS} x {ROW} tokens, 9 M parameters, fp32, one thread")
+    print(f"{steps} steps x {ROWS} x {ROW} tokens, 9 M parameters, fp32, one thread")
     for name in ENGINES:
         if name not in best:
             print(f"  {name:24} could not run here (make bench-setup)")
@@ -282,6 +282,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", choices=("engines", "precision", "loss"))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--child", nargs="+")
     arguments = parser.parse_args()
     if arguments.child:
@@ -289,7 +291,7 @@ def main() -> None:
         return
     result: dict[str, Any] = {}
     if arguments.part in (None, "engines"):
-        result["engines"] = engines()
+        result["engines"] = engines(arguments.rounds, arguments.steps)
     if arguments.part in (None, "precision"):
         result["precision"] = child("precision")
         print("135M shape, 512 tokens, cpu-s a step:", result["precision"])
