@@ -1,8 +1,8 @@
 """Every GPU claim of the training engine, measured in one script: under ten minutes on one H100 or
 H200, a table and JSON.
 
-    python benchmarks/gpu.py [--json FILE] [--only NAME ...] [--seconds 540] [--profile FILE]
-    python benchmarks/gpu.py --tiny        the same code path on a CPU, its figures mean nothing
+    python benchmarks/gpu.py [--json FILE] [--only NAME ...] [--seconds 540]
+    python benchmarks/gpu.py --smoke       the same code path on a CPU, its figures mean nothing
 
 MFU counts 6 FLOP for each weight that a token is multiplied with and learns, 4 where it does not
 learn, plus causal attention; recomputation is not counted; the peak is the maker's dense bfloat16
@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,12 +30,14 @@ from langraft.data.pack import Batch, assemble
 from langraft.recipe import Hardware, Pretrain
 from langraft.train.flops import peak_flops
 from langraft.train.loss import linear_cross_entropy
+from langraft.train.objectives import next_token_loss
 from langraft.train.precision import Device
-from langraft.train.pretrain import Place, batch_loss, set_up
 from langraft.train.ranks import Ranks, join_ranks, leave_ranks
 from langraft.train.shard import call_through
+from langraft.train.stage import Place, set_up
 
 VOCABULARY = 69_120
+PROFILED = 15  # kernels that the profile names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,18 +129,18 @@ CASES = (
 class Bench:
     """What all cases share."""
 
-    def __init__(self, tiny: bool, ranks: Ranks) -> None:
-        self.tiny, self.ranks = tiny, ranks
-        self.device = Device("cpu" if tiny else "cuda", bf16=not tiny, cast=ranks.mesh is None)
-        self.row = 64 if tiny else 4_096
-        name = "CPU" if tiny else torch.cuda.get_device_name()
+    def __init__(self, smoke: bool, ranks: Ranks) -> None:
+        self.smoke, self.ranks = smoke, ranks
+        self.device = Device("cpu" if smoke else "cuda", bf16=not smoke, cast=ranks.mesh is None)
+        self.row = 64 if smoke else 4_096
+        name = "CPU" if smoke else torch.cuda.get_device_name()
         self.name, self.peak = name, peak_flops(name, 1)
 
     def model(self, size: str) -> LlamaForCausalLM:
         """A random model; 7B is 27 GB of host memory for a moment."""
-        shape = SIZES["tiny" if self.tiny else size]
+        shape = SIZES["tiny" if self.smoke else size]
         config = LlamaConfig(
-            vocab_size=512 if self.tiny else VOCABULARY,
+            vocab_size=512 if self.smoke else VOCABULARY,
             hidden_size=shape.hidden,
             intermediate_size=shape.middle,
             num_hidden_layers=shape.layers,
@@ -147,14 +150,14 @@ class Bench:
             tie_word_embeddings=False,
         )
         torch.manual_seed(0)
-        with torch.device("cpu" if self.tiny else "cuda"):  # random numbers are quick there
+        with torch.device("cpu" if self.smoke else "cuda"):  # random numbers are quick there
             model = LlamaForCausalLM(config)
-        return model if self.tiny else model.to("cpu")
+        return model if self.smoke else model.to("cpu")
 
     def lengths(self, seed: int, total: int) -> list[int]:
         """Document lengths as web text has them: log-normal, median 400 tokens, cut at the row."""
         generator, found = np.random.default_rng(seed), []
-        median = 20 if self.tiny else 400
+        median = 20 if self.smoke else 400
         while sum(found) < total:
             found.append(int(np.clip(generator.lognormal(np.log(median), 1.1), 4, self.row)))
         found[-1] -= sum(found) - total
@@ -163,7 +166,7 @@ class Bench:
     def packed(self, rows: int, seed: int) -> Batch:
         """`rows` full rows; pieces end where documents or rows end."""
         generator = np.random.default_rng(seed)
-        vocabulary = 512 if self.tiny else VOCABULARY
+        vocabulary = 512 if self.smoke else VOCABULARY
         laid = []
         for row in range(rows):
             lengths = self.lengths(seed * 1_000 + row, self.row)
@@ -172,13 +175,13 @@ class Bench:
 
     def sync(self) -> None:
         """Wait for the device."""
-        if not self.tiny:
+        if not self.smoke:
             torch.cuda.synchronize()
 
     def clean(self) -> None:
         """Give memory back between cases."""
         gc.collect()
-        if not self.tiny:
+        if not self.smoke:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 
@@ -194,8 +197,8 @@ class Bench:
         return float(np.median(times[warm:]))
 
 
-def train_case(bench: Bench, case: Case, steps: int, profile: Path | None) -> dict[str, Any]:
-    """Tokens a second, MFU and memory of one case."""
+def train_case(bench: Bench, case: Case, steps: int, profile: bool) -> dict[str, Any]:
+    """Tokens a second, MFU and memory of one case; with `profile` where the time goes."""
     rows = case.micro_rows * case.micros
     stage = Pretrain(
         name="gpu", tokens=1, row_tokens=bench.row, batch_tokens=bench.row * rows, **case.stage
@@ -203,11 +206,11 @@ def train_case(bench: Bench, case: Case, steps: int, profile: Path | None) -> di
     model = bench.model(case.size)
     vocabulary = model.config.vocab_size
     hardware = Hardware(**case.hardware)
-    if bench.tiny:
+    if bench.smoke:
         hardware = hardware.model_copy(update={"compile": False, "frozen": "fp32"})
     place = Place(bench.device, bench.ranks, hardware)
     learner, shape = set_up(model, stage, (vocabulary, vocabulary), place)
-    call_through(model, lambda batch: batch_loss(model, batch, bench.device))
+    call_through(model, lambda batch: next_token_loss(model, batch, bench.device))
     micros = [
         [bench.packed(case.micro_rows, s * 31 + m) for m in range(case.micros)] for s in range(4)
     ]
@@ -223,27 +226,30 @@ def train_case(bench: Bench, case: Case, steps: int, profile: Path | None) -> di
         learner.step(1.0, 1.0)
 
     seconds = bench.timed(step, steps)
-    if profile is not None:
-        profiled(bench, step, profile)
+    # between steps: weights and moments; what the peak has above it are activations and gradients
+    held = None if bench.smoke else round(torch.cuda.memory_allocated() / 1e9, 1)
     found: dict[str, Any] = {
         "tokens_per_second": round(rows * bench.row / seconds),
         "seconds_a_step": round(seconds, 4),
         "mfu": round(flops / seconds / bench.peak, 4) if bench.peak else None,
-        "memory_gb": None if bench.tiny else round(torch.cuda.max_memory_allocated() / 1e9, 1),
+        "memory_gb": None if bench.smoke else round(torch.cuda.max_memory_allocated() / 1e9, 1),
+        "memory_held_gb": held,
     }
-    return found
+    return found | ({"profile": profiled(bench, step)} if profile else {})
 
 
-def profiled(bench: Bench, step: Callable[[int], None], path: Path) -> None:
-    """Where the time of one step goes, by kernel, written to `path`."""
+def profiled(bench: Bench, step: Callable[[int], None]) -> dict[str, Any]:
+    """Where one step's time goes by kernel, and what memory is held at its peak."""
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if not bench.tiny:
+    if not bench.smoke:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities, profile_memory=True) as seen:
+    with torch.profiler.profile(activities=activities) as seen:
         step(0)
         bench.sync()
-    key = "self_cpu_time_total" if bench.tiny else "self_cuda_time_total"
-    path.write_text(seen.key_averages().table(sort_by=key, row_limit=40))
+    name = "self_cpu_time_total" if bench.smoke else "self_device_time_total"
+    kernels = sorted(seen.key_averages(), key=lambda k: -getattr(k, name))
+    total = sum(getattr(k, name) for k in kernels) or 1
+    return {k.key[:60]: round(getattr(k, name) / total, 4) for k in kernels[:PROFILED]}
 
 
 def padded_case(bench: Bench, steps: int) -> dict[str, Any]:
@@ -251,7 +257,7 @@ def padded_case(bench: Bench, steps: int) -> dict[str, Any]:
     model = bench.model("1.1B").to(bench.device.name)
     model.train()
     count = 16
-    lengths = bench.lengths(7, count * (20 if bench.tiny else 600))[:count]
+    lengths = bench.lengths(7, count * (20 if bench.smoke else 600))[:count]
     vocabulary = model.config.vocab_size
     generator = np.random.default_rng(3)
     documents = [generator.integers(0, vocabulary, n) for n in lengths]
@@ -283,7 +289,7 @@ def padded_case(bench: Bench, steps: int) -> dict[str, Any]:
 
     def packed(_: int) -> None:
         for batch in quarters:
-            batch_loss(model, batch, device).backward()
+            next_token_loss(model, batch, device).backward()
         model.zero_grad()
 
     quick = bench.timed(packed, steps)
@@ -296,7 +302,12 @@ def padded_case(bench: Bench, steps: int) -> dict[str, Any]:
 
 
 def trainer_case(bench: Bench, steps: int) -> dict[str, Any]:
-    """HF Trainer on full rows without padding, the 1.1B shape, bf16 autocast, fused AdamW."""
+    """HF Trainer on full rows without padding, the 1.1B shape, bf16 autocast, fused AdamW; the last
+    case, for it must not find our process group and wrap the model.
+    """
+    leave_ranks(bench.ranks)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        os.environ.pop(name, None)
     import tempfile
 
     from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -319,13 +330,13 @@ def trainer_case(bench: Bench, steps: int) -> dict[str, Any]:
             per_device_train_batch_size=4,
             gradient_accumulation_steps=2,
             learning_rate=1e-5,
-            bf16=not bench.tiny,
+            bf16=not bench.smoke,
             optim="adamw_torch_fused",
             save_strategy="no",
             report_to=[],
             disable_tqdm=True,
             logging_steps=1_000,
-            use_cpu=bench.tiny,
+            use_cpu=bench.smoke,
             gradient_checkpointing=False,
         )
         trainer = Trainer(
@@ -349,7 +360,7 @@ def attention_check(bench: Bench) -> dict[str, Any]:
     torch.manual_seed(1)
     lengths = [5, 64, 1, 130]
     total = sum(lengths)
-    dtype = torch.float32 if bench.tiny else torch.bfloat16
+    dtype = torch.float32 if bench.smoke else torch.bfloat16
     query, key, value = (
         torch.randn(1, heads, total, 64, dtype=dtype, device=bench.device.name)
         for heads in (8, 2, 2)
@@ -388,6 +399,8 @@ def table(results: dict[str, Any], bench: Bench) -> None:
             f"{case.name:26} {found['tokens_per_second']:>9,} {mfu:>7} "
             f"{found['memory_gb'] or '-':>6}  {', '.join(goal)}"
         )
+    for kernel, share in results.get(CASES[0].name, {}).get("profile", {}).items():
+        print(f"    {share:6.1%}  {kernel}")
     for name in ("packed against padded", "HF Trainer 1.1B", "attention"):
         print(f"{name:26} {results.get(name, 'not run')}")
     if "ours against HF Trainer" in results:
@@ -401,19 +414,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--seconds", type=float, default=540, help="begin no case after that")
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--profile", type=Path, help="where the 1.1B step's profile goes")
-    parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model on the CPU")
     arguments = parser.parse_args()
-    if not arguments.tiny and not torch.cuda.is_available():
-        sys.exit("no GPU here: --tiny runs the same code on a CPU; its figures mean nothing")
-    ranks = join_ranks("cpu" if arguments.tiny else "cuda")
-    bench, begun = Bench(arguments.tiny, ranks), time.monotonic()
-    room = 10_000 if arguments.tiny else torch.cuda.mem_get_info()[1] / 2**30
+    if not arguments.smoke and not torch.cuda.is_available():
+        sys.exit("no GPU here: --smoke runs the same code on a CPU; its figures mean nothing")
+    if arguments.smoke:  # one process with a mesh, as a GPU has
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        os.environ.update(alone | {"MASTER_PORT": str(29_000 + os.getpid() % 1_000)})
+    ranks = join_ranks("cpu" if arguments.smoke else "cuda")
+    bench, begun = Bench(arguments.smoke, ranks), time.monotonic()
+    room = 10_000 if arguments.smoke else torch.cuda.mem_get_info()[1] / 2**30
     jobs: dict[str, Callable[[], dict[str, Any]]] = {"attention": lambda: attention_check(bench)}
     for case in CASES:
         if case.memory <= room:
-            profile = arguments.profile if case.name == "1.1B full" else None
-            jobs[case.name] = lambda c=case, p=profile: train_case(bench, c, arguments.steps, p)
+            first = case is CASES[0]
+            jobs[case.name] = lambda c=case, p=first: train_case(bench, c, arguments.steps, p)
     jobs["packed against padded"] = lambda: padded_case(bench, arguments.steps)
     jobs["HF Trainer 1.1B"] = lambda: trainer_case(bench, arguments.steps)
     results: dict[str, Any] = {}
@@ -428,7 +443,8 @@ def main() -> None:
             results[name] = job()
         except torch.OutOfMemoryError as error:
             results[name] = {"out_of_memory": str(error).splitlines()[0]}
-        print(f"[{time.monotonic() - begun:5.0f} s] {name}: {results[name]}", flush=True)
+        shown = {k: v for k, v in results[name].items() if k != "profile"}
+        print(f"[{time.monotonic() - begun:5.0f} s] {name}: {shown}", flush=True)
         if arguments.json:  # after every case, so that a cut run keeps what it has
             arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     ours, theirs = results.get("1.1B full", {}), results.get("HF Trainer 1.1B", {})

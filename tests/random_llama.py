@@ -12,7 +12,7 @@ from langraft.data.course import Course, Layout
 from langraft.data.pack import Batch, Stream
 from langraft.data.shards import Shard
 from langraft.train.precision import Device
-from langraft.train.pretrain import Place
+from langraft.train.stage import Place
 
 torch.set_num_threads(1)  # models this small are slower on two threads, and sums may differ
 

@@ -9,7 +9,19 @@ import sys
 
 import typer
 
-from langraft.cli import arena, checkpoint, corpus, evals, export, graft, run, serve, tokenizer
+from langraft.cli import (
+    arena,
+    checkpoint,
+    corpus,
+    data,
+    evals,
+    export,
+    graft,
+    plan,
+    run,
+    serve,
+    tokenizer,
+)
 from langraft.core.errors import LangraftError
 from langraft.core.messages import console
 
@@ -26,6 +38,7 @@ app = typer.Typer(
 )
 for verbs, name in (
     (run.app, None),
+    (plan.app, None),
     (corpus.app, "corpus"),
     (tokenizer.app, "tokenizer"),
     (graft.app, None),
@@ -34,6 +47,7 @@ for verbs, name in (
     (export.app, "export"),
     (serve.app, None),
     (arena.app, "arena"),
+    (data.app, "data"),
 ):
     app.add_typer(verbs, name=name)
 

@@ -31,6 +31,9 @@ class MetricsLog:
         ]
         write_atomic(self._path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
 
+    def close(self) -> None:
+        """Nothing more will be written; nothing waits here, but a tracker behind it may."""
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Every complete record of a metrics file; empty when there is none yet."""

@@ -24,6 +24,7 @@ from langraft.tokenizer.encoder import load_encoder
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
 DONE = "parts"
+HIGHEST = "highest"
 PART_CHARACTERS = 8_000_000  # of text in one part: seconds of work, so a kill loses little
 Encode = Callable[[list[str]], list[list[int]]]
 
@@ -107,6 +108,7 @@ def write_shard(folder: Path, texts: Iterable[str], encode: Encode, frame: Frame
         partial.mkdir(parents=True)
         np.save(partial / TOKENS, tokens)
         np.save(partial / OFFSETS, offsets)
+        (partial / HIGHEST).write_text(str(int(tokens.max())))
         partial.rename(folder)
     return Shard(tokens, offsets)
 
@@ -123,6 +125,21 @@ def read_source(folder: Path) -> list[Shard]:
     """The parts of a source that `tokenise` wrote, in order."""
     count = int((folder / DONE).read_text())
     return [read_shard(folder / f"{number:05d}") for number in range(count)]
+
+
+def require_rows(folder: Path, rows: int) -> None:
+    """See that every id of a source has a row in a model with `rows` of them.
+
+    Raises:
+        BadInput: it was tokenised with another vocabulary.
+    """
+    count = int((folder / DONE).read_text())
+    highest = max(int((folder / f"{n:05d}" / HIGHEST).read_text()) for n in range(count))
+    if highest >= rows:
+        raise BadInput(
+            f"{folder}: holds ids up to {highest}, but the model has {rows} rows: it was tokenised "
+            "with another vocabulary. Delete that folder, so that it is made anew"
+        )
 
 
 def tokenise(

@@ -13,6 +13,7 @@ from langraft.export.modelfile import write_modelfile
 from langraft.export.parity import check_export
 from langraft.export.types import mix_named
 from langraft.pipeline.run import Run
+from langraft.pipeline.tuned import model_so_far
 from langraft.recipe import needs
 
 CHECKED_TEXTS = 40
@@ -25,7 +26,7 @@ def export_stage(this: Run) -> Stage:
     assert settings is not None
     for kind in settings.gguf:
         mix_named(kind)
-    last = next((n for n in reversed(this.stages()) if n.startswith("pretrain-")), "graft")
+    last = model_so_far(this, "export")[0] or "graft"
 
     def work(folder: Path) -> dict[str, Any]:
         model, files = this.out / last, []

@@ -5,31 +5,42 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from langraft.checkpoint.folder import copy_tokenizer, load_model, load_tokenizer, save_model
+from langraft.checkpoint.adapter_writing import write_adapter
+from langraft.checkpoint.folder import (
+    copy_tokenizer,
+    load_model,
+    load_tokenizer,
+    read_config,
+    save_model,
+)
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, read_json, sha256_file, sha256_json, write_json
+from langraft.core.io import PARTIAL, read_json, remove, sha256_file, sha256_json, write_json
 from langraft.core.manifest import Stage, outputs_digest, read_manifest
 from langraft.core.messages import say
 from langraft.corpus.readers import read_texts
 from langraft.data.course import Course, Layout
 from langraft.data.frame import document_frame
 from langraft.data.pack import Stream
-from langraft.data.shards import Frame, Shard, Spelling, tokenise
+from langraft.data.shards import Frame, Shard, Spelling, require_rows, tokenise
 from langraft.pipeline.forgetting import Meter
 from langraft.pipeline.measure import bits_of, measuring
 from langraft.pipeline.run import Run
-from langraft.recipe import Pretrain
+from langraft.pipeline.slices import SLICES, slice_of
+from langraft.recipe import Pretrain, Training
 from langraft.tokenizer.encoder import load_encoder
 from langraft.train.checkpoints import CHECKPOINT, complete, drop_checkpoint, read_weights
-from langraft.train.pretrain import Place, pretrain, steps
-from langraft.train.trainable import learnt_weights, lora_scaling
+from langraft.train.pretrain import pretrain, steps
+from langraft.train.stage import Place
+from langraft.train.trainable import learnt_weights, lora_scaling, peft_settings
 
 SHARDS = "shards"
+ADAPTER = "adapter"
 ASKED = "asked.json"  # beside the checkpoints: what they were made with
 
 
@@ -56,23 +67,36 @@ def pretrain_stage(this: Run, stage: Pretrain, twin: bool = False) -> Stage:
         meter = None if twin else meter_of(this)
         if meter is not None:
             meter.check(course)
+        asked = slice_of(this)
+        untouched = asked.base_scores(this.base) if asked is not None else {}
         bits: dict[str, float] = {}
+        scores: dict[str, float] = {}
 
         def evaluate(step: int, tokens: int) -> float:
             bits.update(bits_of(this, model, encoder, frame, f"{stage.name} at step {step}"))
             factor, record = meter.judge(bits, course) if meter is not None else (1.0, {})
+            more: dict[str, Any] = {"forgetting": record} if record else {}
+            if asked is not None:
+                kept = folder / SLICES
+                if ranks.lead:  # answers of another time this step was reached
+                    remove(kept)
+                ranks.wait()
+                scores.update(asked.scores(model, source, kept))
+                more["suites"] = {"now": dict(scores), "base": untouched}
             if ranks.lead:
-                more = {"forgetting": record} if record else {}
                 log.write(step, tokens=tokens, bits=dict(bits), **more)
             return factor
 
         new = (base.size, encoder.size)
-        done = pretrain(model, course, stage, new, place, folder, log, evaluate)
+        with closing(log):
+            done = pretrain(model, course, stage, new, place, folder, log, evaluate)
         if ranks.lead:
             write_learnt(source, done.weights, stage, folder)
             drop_checkpoint(folder)
-            (folder / ASKED).unlink()
-        return {**done.numbers, "bits": bits}
+            for name in (ASKED, SLICES):
+                remove(folder / name)
+        found = {**done.numbers, "bits": bits}
+        return found | ({"suites": {"now": scores, "base": untouched}} if scores else {})
 
     inputs = {"model": outputs_digest(this.manifest(before)) if before else this.base_digest}
     inputs["corpus"] = outputs_digest(this.manifest("corpus"))
@@ -115,9 +139,9 @@ def refuse_foreign_checkpoint(partial: Path, stage: Stage) -> None:
                 )
 
 
-def write_learnt(source: Path, weights: Mapping[str, Tensor], stage: Pretrain, out: Path) -> None:
+def write_learnt(source: Path, weights: Mapping[str, Tensor], stage: Training, out: Path) -> None:
     """Lay the weights that learnt over the model in `source`, merge an adapter, and write an
-    ordinary model folder.
+    ordinary model folder; the adapter itself goes into its folder `adapter`.
     """
     model = load_model(source)
     state = model.state_dict()
@@ -125,6 +149,10 @@ def write_learnt(source: Path, weights: Mapping[str, Tensor], stage: Pretrain, o
     model.load_state_dict(learnt_weights(weights, state, scaling), strict=False)
     save_model(model, out)
     copy_tokenizer(source, out)
+    if stage.train == "lora":
+        settings = peft_settings(stage.lora)
+        tied = bool(model.config.tie_word_embeddings)
+        write_adapter(out / ADAPTER, weights, settings, source, tied=tied)
 
 
 def export_checkpoint(this: Run, stage: Pretrain, out: Path, step: int | None = None) -> int:
@@ -242,6 +270,7 @@ def _shards(
             if first is not None:
                 texts = (d.text for d in itertools.chain([first], documents))
                 found.setdefault(part, []).extend(tokenise(place / name, texts, spelling, frame))
+                require_rows(place / name, read_config(spelling.tokenizer).vocab_size)
     return found
 
 
@@ -276,6 +305,7 @@ def _late_streams(
                 tokenise(where, texts, spelling, frame)
             this.ranks.wait()
             shards = tokenise(where, (), spelling, frame)
+            require_rows(where, read_config(spelling.tokenizer).vocab_size)
             found[part] = Stream(shards, this.recipe.seed + list(parts).index(part))
         say(f"[cyan]late bucket[/cyan] {name}")
         return found

@@ -98,6 +98,8 @@ class Run:
             name for name in ("corpus", "tokenizer", "graft") if getattr(recipe, name) is not None
         ]
         names += [f"pretrain-{stage.name}" for stage in recipe.pretrain]
+        names += ["sft"] if recipe.sft is not None else []
+        names += [f"align-{stage.name}" for stage in recipe.align]
         names += ["eval"] if recipe.eval is not None else []
         return names + (["export"] if recipe.export is not None else [])
 

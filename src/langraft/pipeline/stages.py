@@ -10,12 +10,14 @@ import yaml
 from langraft.core.errors import BadInput
 from langraft.core.io import remove, write_atomic
 from langraft.core.manifest import LOCK, Stage, run_lock, run_stage
+from langraft.pipeline.align import align_stage
 from langraft.pipeline.corpus import corpus_stage
 from langraft.pipeline.evaluate import eval_stage
 from langraft.pipeline.export import export_stage
 from langraft.pipeline.graft import graft_stage
 from langraft.pipeline.pretrain import pretrain_stage
 from langraft.pipeline.run import Run
+from langraft.pipeline.sft import sft_stage
 from langraft.pipeline.tokenizer import tokenizer_stage
 
 
@@ -61,6 +63,9 @@ def resolved(this: Run) -> str:
     for stage in tree["pretrain"]:
         if stage["late"]:
             stage["late"] = str((this.root / stage["late"]).resolve())
+    for stage in [*([tree["sft"]] if tree["sft"] else []), *tree["align"]]:
+        for one in stage["data"]:
+            one["paths"] = [str((this.root / path).resolve()) for path in one["paths"]]
     if tree["base"] and (this.root / tree["base"]).exists():
         tree["base"] = str((this.root / tree["base"]).resolve())
     data = (tree["eval"] or {}).get("data")
@@ -77,10 +82,13 @@ def stage_of(this: Run, name: str, twin: bool = False) -> Stage:
         return pretrain_stage(
             this, next(s for s in this.recipe.pretrain if f"pretrain-{s.name}" == name)
         )
+    if name.startswith("align-"):
+        return align_stage(this, next(s for s in this.recipe.align if f"align-{s.name}" == name))
     build: dict[str, Callable[[Run], Stage]] = {
         "corpus": corpus_stage,
         "tokenizer": tokenizer_stage,
         "graft": graft_stage,
+        "sft": sft_stage,
         "export": export_stage,
     }
     return build[name](this)

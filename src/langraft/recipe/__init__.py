@@ -21,9 +21,11 @@ from langraft.recipe.export import Export
 from langraft.recipe.graft import Distil, Graft
 from langraft.recipe.hardware import Hardware
 from langraft.recipe.load import load_recipe, needs
-from langraft.recipe.pretrain import PRESETS, Forgetting, Guard, Lora, Pretrain
+from langraft.recipe.pretrain import PRESETS, Forgetting, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
+from langraft.recipe.training import Guard, Lora, Training
+from langraft.recipe.tuning import DataSet, Dpo, Pairs, Reward, Sft
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "Buckets",
     "Clean",
     "Corpus",
+    "DataSet",
     "Decontaminate",
     "Dedup",
     "Distil",
+    "Dpo",
     "Eval",
     "Export",
     "Forgetting",
@@ -46,13 +50,17 @@ __all__ = [
     "LanguageCheck",
     "Lora",
     "MinHash",
+    "Pairs",
     "Pretrain",
     "Quality",
     "Recipe",
+    "Reward",
     "Section",
     "Sensitive",
+    "Sft",
     "Source",
     "Tokenizer",
+    "Training",
     "load_recipe",
     "needs",
 ]

@@ -12,6 +12,7 @@ from langraft.recipe.hardware import Hardware
 from langraft.recipe.pretrain import Forgetting, Pretrain
 from langraft.recipe.section import Name, Section
 from langraft.recipe.tokenizer import Tokenizer
+from langraft.recipe.tuning import Align, Sft
 
 
 class Language(Section):
@@ -33,6 +34,8 @@ class Recipe(Section):
     graft: Graft | None = None
     pretrain: tuple[Pretrain, ...] = ()
     forgetting: Forgetting = Forgetting()
+    sft: Sft | None = None
+    align: tuple[Align, ...] = ()
     eval: Eval | None = None
     export: Export | None = None
     hardware: Hardware = Hardware()
@@ -42,4 +45,7 @@ class Recipe(Section):
         names = [stage.name for stage in self.pretrain]
         if len(set(names)) < len(names):
             raise ValueError("two pretrain stages have the same name")
+        names = [stage.name for stage in self.align]
+        if len(set(names)) < len(names):
+            raise ValueError("two align stages have the same name")
         return self

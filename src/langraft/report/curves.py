@@ -28,30 +28,39 @@ def curves(run: Run) -> list[Chart]:
 
 
 def pareto(run: Run) -> list[Chart]:
-    """What every evaluation gained in the new language against what it cost in the old ones, both
-    relative to the untouched base.
-    """
-    bits, new = all_bits(run), new_language(run)
-    base = bits.get("base", {})
-    gained = sources_of(run, str(new), base)
-    lost = [name for name in base if name not in gained]
-    start, points = bits.get("grafted", {}), []
-    for found in [start, *(value for _, value in _series(run, _offsets(run), "bits"))]:
-        values = [mean(found, gained), mean(base, gained), mean(found, lost), mean(base, lost)]
-        if all(value is not None for value in values):
-            after, before, old_after, old_before = (float(v) for v in values if v is not None)
-            points.append((100 * (1 - after / before), old_after / old_before - 1))
+    """What every evaluation gained in the new language against what it cost in the old ones."""
+    points = gains(run)
     if len(points) < 2:
         return []
     limit = forgetting_limit(run)
     guides = [Guide("untouched base", 0.0, "base")]
     if limit is not None:
         guides.append(Guide(f"forgetting limit ({percent(limit)})", limit, "limit"))
-    lines = [Line("each evaluation", points, "old", dots=True, hollow_first=bool(start))]
+    started = bool(all_bits(run).get("grafted"))
+    lines = [Line("each evaluation", points, "old", dots=True, hollow_first=started)]
     note = "To the right the new language is better, upwards the old ones are worse."
-    axis = f"gain in {language(str(new))}, % fewer bits per byte"
+    axis = f"gain in {language(str(new_language(run)))}, % fewer bits per byte"
     title = "Old languages: relative rise against the new one's gain"
     return [line_chart(title, axis, lines, guides, (), note)]
+
+
+def gains(run: Run) -> list[Point]:
+    """(gain in the new language in per cent, relative rise in the old ones), both against the
+    untouched base: of the grafted model, then of every evaluation.
+    """
+    bits = all_bits(run)
+    base = bits.get("base", {})
+    new = sources_of(run, str(new_language(run)), base)
+    old = [name for name in base if name not in new]
+    before = mean(base, new), mean(base, old)
+    evaluated = [found for _, found in _series(run, _offsets(run), "bits")]
+    points = []
+    for found in [bits.get("grafted", {}), *evaluated]:
+        after = mean(found, new), mean(found, old)
+        if None not in (*before, *after):
+            gain, rise = (a / b - 1 for a, b in zip(after, before, strict=True))  # type: ignore[operator]
+            points.append((-100 * gain, rise))
+    return points
 
 
 def losses(run: Run) -> list[Chart]:

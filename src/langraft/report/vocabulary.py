@@ -57,7 +57,9 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
     ]
     headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
     reason = found["reason"].partition(": ")[2]
-    _write(page, headline, reason[:1].upper() + reason[1:], [c for c in charts if c], columns, rows)
+    write_table_page(
+        page, headline, reason[:1].upper() + reason[1:], [c for c in charts if c], columns, rows
+    )
 
 
 def write_comparison(
@@ -80,10 +82,10 @@ def write_comparison(
         for (name, *_), rate in zip(rows, rates, strict=True)
     ]
     lede = "Fewer tokens per character are better. Special tokens are not counted."
-    _write(page, "Tokenizers compared", lede, [], columns, rows, bars)
+    write_table_page(page, "Tokenizers compared", lede, [], columns, rows, bars)
 
 
-def _write(
+def write_table_page(
     page: Path,
     title: str,
     lede: str,
@@ -92,6 +94,11 @@ def _write(
     rows: Rows,
     bars: Sequence[tuple[str, str, float]] = (),
 ) -> None:
+    """Write a page of charts above one table.
+
+    Raises:
+        RunFailed: the page cannot be written.
+    """
     here = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True

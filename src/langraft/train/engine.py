@@ -89,12 +89,14 @@ class _Progress:
 class _Seen:
     """What one step's gradients look like, the same numbers on every rank."""
 
+    tokens: int
+    flops: float
     loss: float
     norm: Tensor
     grad_norm: float
     save: bool
     stop: bool
-    parts: Mapping[str, float]
+    by: Mapping[str, float]
 
 
 class _Run:
@@ -168,17 +170,16 @@ class _Run:
         else:
             self.learner.drop()
         at.step += 1
-        at.tokens += this.tokens
+        at.tokens += seen.tokens
         self.busy += time.monotonic() - begun
         self._record(this, seen, share, reason)
         return seen
 
     def _gradients(self, this: StepWork, stop: Stop) -> _Seen:
         """Sums of loss over micro-batches and ranks, divided once."""
-        ranks, count = self.ranks, float(this.count)
-        if ranks.world > 1:
-            device = next(iter(self.learner.parameters.values())).device
-            count = ranks.total(torch.tensor([count], dtype=torch.float64, device=device))[0]
+        ranks, device = self.ranks, next(iter(self.learner.parameters.values())).device
+        own = torch.tensor([this.count, this.tokens, this.flops], dtype=torch.float64)
+        count, tokens, flops = ranks.total(own.to(device) if ranks.world > 1 else own)
         total: Tensor | float = 0.0
         for number, micro_batch in enumerate(this.micro_batches, 1):
             self.carried.prepare(number == len(this.micro_batches))
@@ -194,13 +195,14 @@ class _Run:
                 torch.as_tensor(total, dtype=torch.float64).reshape(1).to(norm.device),
                 norm.detach().double().reshape(1) / ranks.world,
                 torch.tensor(flags, dtype=torch.float64, device=norm.device),
-                *([this.parts.reshape(-1).to(norm.device)] if this.parts is not None else []),
+                *([this.sums.reshape(-1).to(norm.device)] if this.sums is not None else []),
             ]
         )
-        loss_value, grad_norm, save, stopping, *parts = ranks.total(numbers)
-        sums, counts = parts[: len(parts) // 2], parts[len(parts) // 2 :]
-        by = {n: s / c for n, s, c in zip(this.part_names, sums, counts, strict=True) if c}
-        return _Seen(loss_value, norm, grad_norm, save > 0, stopping > 0, by)
+        nats, grad_norm, save, stopping, *sums = ranks.total(numbers)
+        names = (*this.parts, *this.measures) if sums else ()
+        pairs = zip(names, sums[: len(names)], sums[len(names) :], strict=True)
+        by = {name: total / seen for name, total, seen in pairs if seen}
+        return _Seen(int(tokens), flops, nats, norm, grad_norm, save > 0, stopping > 0, by)
 
     def _record(self, this: StepWork, seen: _Seen, share: float, reason: str) -> None:
         """One line of the metrics, and the event of a step that was not taken."""
@@ -216,15 +218,16 @@ class _Run:
             "grad_norm": seen.grad_norm,
             "share": share * self.learner.factor,
             "tokens_per_second": speed,
-            "seconds_left": (self.loop.steps - at.step) * this.tokens / speed,
+            "seconds_left": (self.loop.steps - at.step) * seen.tokens / speed,
         }
-        if self.loop.peak_flops and this.flops:
-            numbers["mfu"] = this.flops / this.tokens * speed / self.loop.peak_flops
+        if self.loop.peak_flops and seen.flops:
+            numbers["mfu"] = seen.flops / seen.tokens * speed / self.loop.peak_flops
         if torch.cuda.is_available():
             numbers["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        values: dict[str, Any] = {k: round(v, 5) for k, v in numbers.items()}
-        if len(seen.parts) > 1:
-            values["loss_by"] = {name: round(v, 5) for name, v in seen.parts.items()}
+        values: dict[str, Any] = {k: round(v, 7) for k, v in numbers.items()}
+        values |= {n: round(seen.by[n], 7) for n in this.measures if n in seen.by}
+        if len(this.parts) > 1:
+            values["loss_by"] = {n: round(seen.by[n], 5) for n in this.parts if n in seen.by}
         if reason:
             values["skipped"] = reason
         if self.ranks.lead:

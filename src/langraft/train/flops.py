@@ -50,14 +50,15 @@ class Shape:
 def shape_of(model: PreTrainedModel, learns: set[str]) -> Shape:
     """The shape of `model` when the parameters named in `learns` learn (before any sharding)."""
     config: Any = model.config
-    head = model.get_output_embeddings().weight
+    output = model.get_output_embeddings()  # a reward model has none
+    head = None if output is None else output.weight
     embedded = model.get_input_embeddings().weight
     matrices = {
         name: parameter
         for name, parameter in model.named_parameters()
         if parameter.ndim == 2 and parameter is not embedded
     }
-    if head is embedded:
+    if head is not None and head is embedded:
         matrices["lm_head.weight"] = head
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Shape(

@@ -23,8 +23,8 @@ from langraft.data.pack import Batch, assemble
 from langraft.data.shards import Frame
 from langraft.tokenizer.encoder import Encoder
 from langraft.tokenizer.segments import align
+from langraft.train.objectives import packed_hidden
 from langraft.train.precision import Device
-from langraft.train.pretrain import packed_hidden
 
 LESSON_CHARACTERS = 500
 LESSONS_AT_ONCE = 3
@@ -90,6 +90,23 @@ def shallow(model: PreTrainedModel, depth: int) -> Iterator[None]:
         yield
     finally:
         body.layers, body.norm = layers, norm
+
+
+@contextlib.contextmanager
+def cast_once(model: PreTrainedModel, device: Device) -> Iterator[None]:
+    """The frozen body's linear layers as autocast would cast them anew for every batch: the same
+    results, less work. They are themselves again afterwards.
+    """
+    casting = device.bf16 and device.cast
+    layers = [m for m in model.base_model.modules() if casting and isinstance(m, nn.Linear)]
+    weights = [layer.weight.data for layer in layers]
+    try:
+        for layer in layers:
+            layer.weight.data = layer.weight.data.to(torch.bfloat16)
+        yield
+    finally:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight.data = weight
 
 
 def lesson_texts(texts: Sequence[str], seed: int) -> list[str]:

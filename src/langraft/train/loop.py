@@ -25,18 +25,20 @@ class StepWork:
             up.
         count: what the sum is divided by, added up over all ranks: the labels that count, over all
             micro-batches.
-        tokens: tokens fed to the model on all ranks, for the log.
-        parts: filled while the micro-batches run: summed loss and labels by part (by source),
-            shape (2, parts), float64; added up over the ranks for the log.
-        part_names: the parts' names.
-        flops: floating-point operations of the step on all ranks, for the log.
+        tokens: tokens that this rank feeds to the model, for the log.
+        sums: filled while the micro-batches run: sums and counts of what is logged, first by part
+            (the loss by source), then the other measures, shape (2, parts + measures), float64;
+            added up over the ranks, and each sum divided by its count.
+        parts, measures: their names.
+        flops: floating-point operations of this rank, for the log.
     """
 
     micro_batches: Sequence[Callable[[], Tensor]]
     count: int
     tokens: int
-    parts: Tensor | None = None
-    part_names: Sequence[str] = ()
+    sums: Tensor | None = None
+    parts: Sequence[str] = ()
+    measures: Sequence[str] = ()
     flops: float = 0.0
 
 

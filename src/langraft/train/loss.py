@@ -11,7 +11,7 @@ from torch import Tensor
 
 from langraft.data.pack import IGNORE
 
-CHUNK_ROWS = 512
+CHUNK_ROWS = 256
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -26,9 +26,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         smoothing: float,
     ) -> tuple[Tensor, Tensor]:
         grad_hidden = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
-        grad_weight = (
-            torch.zeros_like(weight_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        )
+        grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
         weight = weight_VD.to(hidden_TD.dtype)
         logprobs = torch.empty(hidden_TD.shape[0], dtype=torch.float32, device=hidden_TD.device)
         extra = torch.zeros((), dtype=torch.float32, device=hidden_TD.device)
@@ -58,9 +56,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden[rows] = grad_logits @ weight
             if grad_weight is not None:
-                grad_weight += grad_logits.T @ hidden
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.weight_dtype = weight_VD.dtype
+                _add_product(grad_weight, grad_logits, hidden)
+        ctx.grads = grad_hidden, grad_weight
         ctx.mark_non_differentiable(logprobs)
         loss = -logprobs.sum()
         return (loss + extra if z_loss or smoothing else loss), logprobs
@@ -68,12 +65,17 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         scale = grads[0]
-        grad_hidden, grad_weight = ctx.saved_tensors
-        return (
-            None if grad_hidden is None else grad_hidden * scale.to(grad_hidden.dtype),
-            None if grad_weight is None else (grad_weight * scale).to(ctx.weight_dtype),
-            *(None,) * 4,
-        )
+        assert ctx.grads is not None, "differentiable once"
+        made, ctx.grads = ctx.grads, None  # scaled in place: they are as large as the matrix
+        return (*(None if g is None else g.mul_(scale.to(g.dtype)) for g in made), *(None,) * 4)
+
+
+def _add_product(total_VD: Tensor, logits_TV: Tensor, hidden_TD: Tensor) -> None:
+    """total += logits.T @ hidden in place; a sum in another dtype than the products' is float32."""
+    if total_VD.dtype == logits_TV.dtype:
+        total_VD.addmm_(logits_TV.T, hidden_TD)
+    else:
+        total_VD += logits_TV.T @ hidden_TD
 
 
 def linear_cross_entropy(
@@ -90,7 +92,8 @@ def linear_cross_entropy(
     Args:
         hidden_TD: last hidden states, shape (T, D); its dtype is the dtype of the products, sums
             are float32.
-        weight_VD: the output matrix, shape (V, D).
+        weight_VD: the output matrix, shape (V, D); its gradient is summed over the chunks in its
+            own dtype.
         labels_T: target ids, shape (T,), int64.
         chunk: rows whose logits exist at one time; peak memory is chunk x V float32 twice.
         z_loss: weight of the squared logarithm of the softmax's partition, added to each label's
@@ -108,3 +111,53 @@ def linear_cross_entropy(
         hidden_TD[kept], weight_VD, labels, chunk, z_loss, smoothing
     )
     return total, int(labels.numel()), logprobs
+
+
+class _ChunkedLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor, chunk: int
+    ) -> Tensor:
+        weight = weight_VD.to(hidden_TD.dtype)
+        found = torch.empty(hidden_TD.shape[0], dtype=torch.float32, device=hidden_TD.device)
+        for start in range(0, hidden_TD.shape[0], chunk):
+            rows = slice(start, start + chunk)
+            logits = (hidden_TD[rows] @ weight.T).float()
+            picked = logits.gather(-1, labels_T[rows, None])[:, 0]
+            found[rows] = picked - logits.logsumexp(-1)
+        ctx.save_for_backward(hidden_TD, weight_VD, labels_T)
+        ctx.chunk = chunk
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        hidden_TD, weight_VD, labels_T = ctx.saved_tensors
+        weight = weight_VD.to(hidden_TD.dtype)
+        grad_hidden = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        for start in range(0, hidden_TD.shape[0], ctx.chunk):
+            rows = slice(start, start + ctx.chunk)
+            logits = (hidden_TD[rows] @ weight.T).float()
+            grad_logits = torch.softmax(logits, -1).neg_()
+            ones = torch.ones_like(labels_T[rows, None], dtype=grad_logits.dtype)
+            grad_logits.scatter_add_(-1, labels_T[rows, None], ones)
+            grad_logits = (grad_logits * grads[0][rows, None]).to(hidden_TD.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = grad_logits @ weight
+            if grad_weight is not None:
+                _add_product(grad_weight, grad_logits, hidden_TD[rows])
+        return grad_hidden, grad_weight, None, None
+
+
+def linear_logprobs(
+    hidden_TD: Tensor, weight_VD: Tensor, labels_T: Tensor, chunk: int = CHUNK_ROWS
+) -> Tensor:
+    """The log-probability of every label under softmax(hidden @ weight.T), with gradient; IGNORE
+    left out, shape (counted,), float32.
+
+    For losses that weigh labels or sequences against one another; logits are made again in the
+    backward pass, chunk by chunk, so that a plain sum is cheaper with `linear_cross_entropy`.
+    """
+    kept = labels_T != IGNORE
+    found: Tensor = _ChunkedLogprobs.apply(hidden_TD[kept], weight_VD, labels_T[kept], chunk)
+    return found

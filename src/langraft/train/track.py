@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,12 @@ class _Board(MetricsLog):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
+    def close(self) -> None:
+        """End the event file."""
+        self._inner.close()
+        if self._writer is not None:
+            self._writer.close()
+
 
 class _Trackio(MetricsLog):
     """Also hands the numbers to trackio."""
@@ -73,7 +81,8 @@ class _Trackio(MetricsLog):
         import trackio
 
         self._inner = inner
-        self._run = trackio.init(project=project, name=stage, resume="allow")
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            self._run = trackio.init(project=project, name=stage, resume="allow", embed=False)
 
     def rewind(self, step: int) -> None:
         """Drop the records after `step` here; trackio keeps what it has."""
@@ -83,3 +92,9 @@ class _Trackio(MetricsLog):
         """Append one record here and hand it on."""
         self._inner.write(step, **values)
         self._run.log(scalars(values), step=step)
+
+    def close(self) -> None:
+        """Wait until trackio has everything."""
+        self._inner.close()
+        with redirect_stdout(sys.stderr):
+            self._run.finish()

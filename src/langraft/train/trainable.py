@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -19,8 +19,11 @@ WRAPPED = ".base_layer."  # what peft puts between a layer's name and its weight
 
 
 def embedding_matrices(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The input matrix, and the output matrix when it is not the same one."""
-    matrices = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    """The input matrix, and the output matrix where there is one and it is not the same one."""
+    head = model.get_output_embeddings()
+    if head is None:  # a reward model has a scalar head
+        return [model.get_input_embeddings().weight]
+    matrices = [model.get_input_embeddings().weight, head.weight]
     return matrices[:1] if matrices[0] is matrices[1] else matrices
 
 
@@ -49,6 +52,7 @@ def select(
         chosen = set()
     if train in ("new-rows", "embeddings") or (train == "lora" and embeddings):
         chosen |= {name for name, parameter in named.items() if id(parameter) in matrices}
+    chosen |= {name for name in named if name.startswith("score.")}  # a new head always learns
     for name, parameter in named.items():
         parameter.requires_grad_(name in chosen)
     return {name: parameter for name, parameter in named.items() if name in chosen}
@@ -71,14 +75,7 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> None:
     Raises:
         BadInput: no layer of the model has a target's name.
     """
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.targets),
-        use_rslora=lora.rank_stabilised,
-        bias="none",
-    )
+    config = LoraConfig(**peft_settings(lora), bias="none")
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     missing = [target for target in lora.targets if target not in names]
     if missing:
@@ -122,3 +119,14 @@ def learnt_weights(
 def lora_scaling(lora: Lora) -> float:
     """What B A is multiplied with: alpha / rank, or alpha / sqrt(rank) (arXiv 2312.03732)."""
     return lora.alpha / (lora.rank**0.5 if lora.rank_stabilised else lora.rank)
+
+
+def peft_settings(lora: Lora) -> dict[str, Any]:
+    """The adapter's part of peft's configuration file."""
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": sorted(lora.targets),
+        "use_rslora": lora.rank_stabilised,
+    }

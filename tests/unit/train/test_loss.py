@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from langraft.data.pack import IGNORE
-from langraft.train.loss import linear_cross_entropy
+from langraft.train.loss import linear_cross_entropy, linear_logprobs
 
 T, D, V = 37, 16, 53
 
@@ -73,3 +76,60 @@ def test_bfloat16_hidden_states_give_a_float32_gradient_of_the_matrix() -> None:
     )
     wanted = F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
     assert float(total.detach()) == pytest.approx(float(wanted.detach()), rel=0.01)
+
+
+@pytest.mark.parametrize("ignored", [0.0, 0.4])
+@pytest.mark.parametrize("chunk", [5, 512])
+def test_logprobs_carry_a_gradient_for_each_label(chunk: int, ignored: float) -> None:
+    hidden, weight, labels = _case(ignored)
+    found = linear_logprobs(hidden, weight, labels, chunk)
+    worth = torch.linspace(-2, 3, len(found))
+    (found * worth).sum().backward()
+    twin_hidden, twin_weight, _ = _case(ignored)
+    kept = labels != IGNORE
+    wanted = F.log_softmax(twin_hidden @ twin_weight.T, -1)[kept].gather(-1, labels[kept][:, None])
+    (wanted[:, 0] * worth).sum().backward()
+    torch.testing.assert_close(found, wanted[:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(hidden.grad, twin_hidden.grad, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(weight.grad, twin_weight.grad, atol=1e-5, rtol=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """The most values that any tensor made has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.values = max(self.values, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "logprobs"])
+def test_all_logits_never_exist_at_one_time(loss: str) -> None:
+    hidden, weight, labels = _case(0.0)
+    with Largest() as seen:
+        if loss == "logprobs":
+            linear_logprobs(hidden, weight, labels, 5).sum().backward()
+        else:
+            linear_cross_entropy(hidden, weight, labels, 5)[0].backward()
+    assert seen.values <= max(5 * V, V * D, T * D)
+    assert seen.values < T * V
+
+
+def test_a_bfloat16_matrix_sums_its_gradient_well_enough() -> None:
+    """64 chunks summed in bfloat16 stay within a rounding or two of the exact gradient."""
+    torch.manual_seed(0)
+    hidden = torch.randn(1_024, D).bfloat16()
+    labels = torch.randint(V, (1_024,))
+    exact = torch.randn(V, D).bfloat16().double().requires_grad_()
+    F.cross_entropy(hidden.double() @ exact.T, labels, reduction="sum").backward()
+    weight = exact.detach().bfloat16().requires_grad_()
+    linear_cross_entropy(hidden, weight, labels, 16)[0].backward()
+    assert weight.grad is not None and exact.grad is not None
+    apart = (weight.grad.double() - exact.grad).norm() / exact.grad.norm()
+    assert float(apart) < 0.01

@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 
 from langraft.data.pack import Batch, assemble
 from langraft.train import attention
-from langraft.train.pretrain import batch_loss, packed_hidden
+from langraft.train.objectives import next_token_loss, packed_hidden
 
 LENGTHS = [7, 1, 12, 30, 3]
 
@@ -43,7 +43,7 @@ def test_packed_logits_are_those_of_each_document_alone(batch: Batch, tied: bool
 def test_packed_gradients_are_those_of_each_document_alone(batch: Batch) -> None:
     packed, alone = random_llama(), random_llama()
     packed.set_attn_implementation(attention.register())
-    batch_loss(packed, batch, CPU).backward()
+    next_token_loss(packed, batch, CPU).backward()
     for ids in documents_of(batch):
         if ids.shape[1] > 1:
             (alone(ids, labels=ids).loss * (ids.shape[1] - 1)).backward()

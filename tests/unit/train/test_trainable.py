@@ -16,8 +16,11 @@ from langraft.core.metrics import MetricsLog, read_metrics
 from langraft.data.pack import assemble
 from langraft.recipe import PRESETS, Hardware, Lora, Pretrain
 from langraft.train import attention
-from langraft.train.pretrain import Outcome, packed_hidden, pretrain, steps
+from langraft.train.objectives import packed_hidden
+from langraft.train.precision import Device
+from langraft.train.pretrain import pretrain, steps
 from langraft.train.shard import blocks, spare_activations
+from langraft.train.stage import Outcome, Place
 from langraft.train.trainable import learnt_weights, lora_scaling, select
 
 STAGE: dict[str, Any] = {
@@ -167,3 +170,26 @@ def test_noise_on_the_embeddings_is_drawn_anew_and_the_same_on_a_resume(tmp_path
     )
     assert all(torch.equal(v, weights(again)[n]) for n, v in weights(noisy).items())
     assert not torch.equal(plain.lm_head.weight, noisy.lm_head.weight)
+
+
+def test_frozen_weights_in_bfloat16_change_no_product(tmp_path: Path) -> None:
+    """Under bfloat16 products a frozen weight is rounded anyway."""
+    found = []
+    for frozen in ("fp32", "bf16"):
+        folder = tmp_path / frozen
+        folder.mkdir()
+        model, log = random_llama(), MetricsLog(folder / "metrics.jsonl", "adapt")
+        place = Place(Device("cpu", bf16=True), hardware=Hardware(frozen=frozen))
+        stage = Pretrain(**(STAGE | {"train": "lora", "lora": {"rank": 4, "dropout": 0.0}}))
+        course = random_course(steps=steps(stage))
+        pretrain(model, course, stage, (56, 62), place, folder, log, lambda s, t: None)
+        weight = model.model.layers[0].self_attn.q_proj.base_layer.weight
+        assert weight.dtype == (torch.bfloat16 if frozen == "bf16" else torch.float32)
+        found.append([r["loss"] for r in read_metrics(folder / "metrics.jsonl")])
+    assert found[0] == found[1]
+    assert found[0][-1] < found[0][0]
+
+
+def test_frozen_bfloat16_needs_bfloat16_products(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"hardware.frozen: bf16 needs hardware.precision bf16"):
+        _train(tmp_path, hardware=Hardware(frozen="bf16"), train="lora")

@@ -1,0 +1,235 @@
+"""The stages that learn from preferences: a reward model, and DPO."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from langraft.checkpoint.folder import copy_tokenizer, load_model, save_model
+from langraft.core.errors import BadInput
+from langraft.core.io import PARTIAL, read_json, remove, write_json
+from langraft.core.manifest import Stage
+from langraft.data.encode import Renderer
+from langraft.data.objects import Unfit, data_files
+from langraft.data.pairs import PairFeed, PairSet, encode_pairs
+from langraft.data.preferences import Preference, read_preferences
+from langraft.pipeline.pretrain import ASKED, refuse_foreign_checkpoint, write_learnt
+from langraft.pipeline.run import Run
+from langraft.pipeline.tuned import (
+    answers,
+    data_digest,
+    held_out,
+    model_digest_of,
+    model_so_far,
+    refuse_unfit,
+    renderer_of,
+    write_template,
+)
+from langraft.recipe import Dpo, Pairs, Reward
+from langraft.tokenizer.encoder import load_encoder
+from langraft.train.checkpoints import drop_checkpoint
+from langraft.train.precision import Device
+from langraft.train.preference import DPO_MEASURES, REWARD_MEASURES, dpo_loss, reward_loss
+from langraft.train.reward import judged, pad_for_rewards, with_head
+from langraft.train.scoring import rewards, sample_logprobs
+from langraft.train.stage import Outcome, Place, Task, train_stage
+from langraft.train.trainable import learnt_weights, lora_scaling
+
+REFERENCE = "reference.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """Pairs to learn from and pairs set aside, by question."""
+
+    learnt: PairSet
+    held: PairSet | None
+    numbers: dict[str, Any]
+
+
+def align_stage(this: Run, stage: Reward | Dpo) -> Stage:
+    """The model so far -> a reward model, or the model after DPO.
+
+    Raises:
+        BadInput: the folder holds checkpoints made with other settings or inputs.
+    """
+    name = f"align-{stage.name}"
+    before, source = model_so_far(this, name)
+    key = f"align ({stage.name})"
+
+    def work(folder: Path) -> dict[str, Any]:
+        if this.ranks.lead:
+            write_json(folder / ASKED, {"settings": settings, "inputs": inputs})
+        renderer = renderer_of(source, stage.template, key)
+        compared = read_compared(this, stage, renderer, folder, key)
+        if isinstance(stage, Reward):
+            found = _reward(this, stage, source, renderer, compared, folder)
+        else:
+            found = _dpo(this, stage, source, renderer, compared, folder)
+        if this.ranks.lead:
+            write_template(renderer, folder)
+            drop_checkpoint(folder)
+            for left in (ASKED, REFERENCE):
+                remove(folder / left)
+        return {**found, "data": compared.numbers}
+
+    settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, "bf16": this.device.bf16}
+    settings |= {key: getattr(this.recipe.hardware, key) for key in ("states", "frozen")}
+    inputs = {"model": model_digest_of(this, before), "data": data_digest(this, stage.data)}
+    made = Stage(name, settings, inputs, work)
+    refuse_foreign_checkpoint(this.out / (made.name + PARTIAL), made)
+    return made
+
+
+def read_compared(this: Run, stage: Pairs, renderer: Renderer, folder: Path, key: str) -> Compared:
+    """Read, check, render and tokenise all pairs; all pairs of a question are on one side.
+
+    Raises:
+        BadInput: too many records are unfit, or none is left to learn from.
+    """
+    pairs: list[Preference] = []
+    unfit: list[Unfit] = []
+    for one in stage.data:
+        for path in data_files(one.paths, this.root):
+            for found in read_preferences(path):
+                (unfit if isinstance(found, Unfit) else pairs).append(found)  # type: ignore[arg-type]
+    total = len(pairs) + len(unfit)
+    encoded, masked, kept = encode_pairs(pairs, renderer, stage.longest)
+    refuse_unfit([*unfit, *masked], total, stage.max_unfit, folder, f"{key}.data", this.ranks.lead)
+    aside = np.array(
+        [held_out(repr(pair.messages), stage.holdout, this.recipe.seed) for pair in kept]
+    )
+    if aside.all():
+        raise BadInput(f"{key}.holdout: {stage.holdout} sets every pair aside; lower it")
+    held = encoded.take(np.flatnonzero(aside)) if aside.any() else None
+    learnt = encoded.take(np.flatnonzero(~aside))
+    weights = learnt.weights / learnt.weights.mean()
+    numbers = {"pairs": total, "unfit": len(unfit) + len(masked), "learnt": len(learnt)}
+    numbers["held_out"] = 0 if held is None else len(held)
+    return Compared(dataclasses.replace(learnt, weights=weights), held, numbers)
+
+
+def _feed(
+    stage: Pairs, pairs: PairSet, seed: int, reference: NDArray[np.float32] | None = None
+) -> PairFeed:
+    return PairFeed(pairs, batch=stage.pairs, epochs=stage.epochs, seed=seed, reference=reference)
+
+
+def _reward(
+    this: Run, stage: Reward, source: Path, renderer: Renderer, compared: Compared, folder: Path
+) -> dict[str, Any]:
+    """Train the reward model, measure it on the pairs set aside, and save it."""
+    pad = pad_for_rewards(renderer.tokenizer, renderer.end_id)
+    model = with_head(load_model(source), pad, this.recipe.seed)
+    plain = {name: value.clone() for name, value in model.state_dict().items()}
+    place = Place(this.device, this.ranks, this.recipe.hardware, this.recipe.seed)
+    log = this.log(f"align-{stage.name}")
+
+    def evaluate(step: int, tokens: int) -> None:
+        if compared.held is not None:
+            found = _judge(model, compared.held, this.device)
+            if this.ranks.lead:
+                log.write(step, tokens=tokens, held_out=found)
+
+    loss = partial(reward_loss, margin=stage.margin, centre=stage.centre)
+    task = Task(_feed(stage, compared.learnt, this.recipe.seed), loss, REWARD_MEASURES)
+    done = train_stage(model, task, stage, place, folder, log, evaluate)
+    fresh = with_head(load_model(source), pad, this.recipe.seed)
+    learnt = learnt_weights(done.weights, plain, lora_scaling(stage.lora))
+    fresh.load_state_dict(learnt, strict=False)
+    if this.ranks.lead:
+        save_model(fresh, folder)
+        copy_tokenizer(source, folder)
+        path = folder / "tokenizer_config.json"
+        padding = renderer.tokenizer.convert_ids_to_tokens(pad)
+        write_json(path, read_json(path) | {"pad_token": padding})
+    held = {} if compared.held is None else _judge(fresh, compared.held, this.device)
+    return {**done.numbers, "held_out": held}
+
+
+def _judge(model: PreTrainedModel, pairs: PairSet, device: Device) -> dict[str, Any]:
+    lengths = pairs.samples.lengths.reshape(-1, 2)
+    return judged(rewards(model, pairs, device, "held-out pairs"), lengths)
+
+
+def _dpo(
+    this: Run, stage: Dpo, source: Path, renderer: Renderer, compared: Compared, folder: Path
+) -> dict[str, Any]:
+    """Score all answers by the model as it is, then train."""
+    model = load_model(source)
+    place = Place(this.device, this.ranks, this.recipe.hardware, this.recipe.seed)
+    log = this.log(f"align-{stage.name}")
+    reference = _references(this, model, compared, folder)
+    replies = [answers(model, renderer, stage.prompts, this.device)]
+    last: dict[str, float] = {}
+
+    def evaluate(step: int, tokens: int) -> None:
+        if compared.held is not None:
+            own = _logprobs(model, compared.held, this.device, "held-out pairs")
+            last.update(preferred(own, reference["held"], stage.beta))
+            if this.ranks.lead:
+                log.write(step, tokens=tokens, held_out=dict(last))
+
+    loss = partial(dpo_loss, beta=stage.beta, smoothing=stage.smoothing)
+    feed = _feed(stage, compared.learnt, this.recipe.seed, reference["learnt"])
+    new = (load_encoder(this.base).size, load_encoder(source).size)
+    task = Task(feed, loss, DPO_MEASURES, new_rows=new)
+    done: Outcome = train_stage(model, task, stage, place, folder, log, evaluate)
+    if this.ranks.lead:
+        write_learnt(source, done.weights, stage, folder)
+        replies.append(answers(load_model(folder), renderer, stage.prompts, Device("cpu", False)))
+    pairs = zip(stage.prompts, replies[0], replies[-1], strict=True)
+    samples = [{"prompt": p, "before": a, "after": b} for p, a, b in pairs]
+    return {**done.numbers, "held_out": last, "samples": samples}
+
+
+def _logprobs(
+    model: PreTrainedModel, pairs: PairSet, device: Device, name: str
+) -> NDArray[np.float32]:
+    return sample_logprobs(model, pairs.samples, device, name)[0].astype(np.float32)
+
+
+def _references(
+    this: Run, model: PreTrainedModel, compared: Compared, folder: Path
+) -> dict[str, NDArray[np.float32]]:
+    """Every answer's log-probability before training; kept in `folder`, so that a resume, whose
+    model has changed, reads them again.
+    """
+    kept = folder / REFERENCE
+    if not kept.exists():
+        found = {"learnt": _logprobs(model, compared.learnt, this.device, "reference")}
+        if compared.held is not None:
+            found["held"] = _logprobs(model, compared.held, this.device, "reference, held out")
+        if this.ranks.lead:
+            part = kept.with_suffix(".part.npz")
+            np.savez(part, **found)  # type: ignore[arg-type]
+            part.rename(kept)
+    this.ranks.wait()
+    with np.load(kept, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def preferred(
+    own: NDArray[np.float32], reference: NDArray[np.float32], beta: float
+) -> dict[str, float]:
+    """How the model ranks pairs, of answers' log-probabilities of shape (2 pairs,).
+
+    Returns:
+        accuracy of the implicit reward (against the reference), its mean gap, and how often the
+        chosen answer is simply the likelier one, before and after.
+    """
+    shift = beta * (own.astype(np.float64) - reference)
+    gap = shift[0::2] - shift[1::2]
+    found = {
+        "accuracy": float(np.where(gap == 0, 0.5, gap > 0).mean()),
+        "gap": float(gap.mean()),
+        "likelier": float((own[0::2] > own[1::2]).mean()),
+        "likelier_before": float((reference[0::2] > reference[1::2]).mean()),
+    }
+    return {key: round(value, 4) for key, value in found.items()}

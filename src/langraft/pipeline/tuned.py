@@ -1,0 +1,171 @@
+"""What the stages of instruction tuning and alignment share: the model they start from, their data,
+and the model folder they leave.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from langraft.checkpoint.folder import load_tokenizer
+from langraft.core.errors import BadInput
+from langraft.core.io import read_json, sha256_file, sha256_json, write_atomic, write_json
+from langraft.core.manifest import outputs_digest
+from langraft.core.messages import warn
+from langraft.data.checks import read_all
+from langraft.data.conversations import ASSISTANT, USER, Conversation, Message
+from langraft.data.encode import Renderer
+from langraft.data.objects import Unfit, data_files
+from langraft.data.preferences import Preference, read_preferences
+from langraft.pipeline.run import Run
+from langraft.recipe import DataSet
+from langraft.train.precision import Device
+
+UNFIT = "unfit.jsonl"
+# What is said of an answer before it is shown (chain of hindsight, arXiv 2302.02676).
+GOOD, BAD = "请给出一个好的回答。", "请给出一个不好的回答。"
+ANSWER_TOKENS = 64
+
+
+def model_so_far(this: Run, before: str) -> tuple[str, Path]:
+    """The last stage before `before` that left a language model ("" is the base), and the model's
+    folder.
+    """
+    names = this.stages()
+    reward = {f"align-{stage.name}" for stage in this.recipe.align if stage.method == "reward"}
+    left = [
+        name
+        for name in names[: names.index(before)]
+        if name in ("graft", "sft") or name.startswith(("pretrain-", "align-"))
+        if name not in reward
+    ]
+    return (left[-1], this.out / left[-1]) if left else ("", this.base)
+
+
+def model_digest_of(this: Run, stage: str) -> str:
+    """What stands for that model among a stage's inputs."""
+    return outputs_digest(this.manifest(stage)) if stage else this.base_digest
+
+
+def data_digest(this: Run, sets: Sequence[DataSet]) -> str:
+    """One sha256 over all files of some data sets."""
+    files = [path for one in sets for path in data_files(one.paths, this.root)]
+    return sha256_json([sha256_file(path) for path in files])
+
+
+def conversations_of(this: Run, one: DataSet) -> Iterator[Conversation | Unfit]:
+    """The conversations of a data set, preferences made into some where it says so."""
+    files = data_files(one.paths, this.root)
+    if one.reads == "conversations":
+        yield from read_all(files, one.layout, one.min_score)
+        return
+    for number, found in enumerate(found for path in files for found in read_preferences(path)):
+        if isinstance(found, Unfit):
+            yield found
+        elif one.reads == "preferred":
+            messages = (*found.messages, Message(ASSISTANT, found.chosen))
+            yield Conversation(messages, found.path, found.line)
+        else:
+            yield Conversation(hindsight(found, number % 2 == 0), found.path, found.line)
+
+
+def hindsight(pair: Preference, good_first: bool) -> tuple[Message, ...]:
+    """Both answers in one conversation, each behind what is said of it; only answers are learnt."""
+    question = pair.messages[-1].content
+    told = [(GOOD, pair.chosen), (BAD, pair.rejected)]
+    first, second = told if good_first else told[::-1]
+    return (
+        *pair.messages[:-1],
+        Message(USER, f"{question}\n{first[0]}"),
+        Message(ASSISTANT, first[1]),
+        Message(USER, second[0]),
+        Message(ASSISTANT, second[1]),
+    )
+
+
+def refuse_unfit(
+    unfit: Sequence[Unfit], total: int, most: float, folder: Path, key: str, lead: bool
+) -> None:
+    """Write down every unfit record, and refuse the data when there are too many.
+
+    Raises:
+        BadInput: more than the share `most` is unfit.
+    """
+    if not unfit:
+        return
+    if lead:
+        lines = [json.dumps(record._asdict(), ensure_ascii=False) for record in unfit]
+        write_atomic(folder / UNFIT, "\n".join(lines) + "\n")
+    share = len(unfit) / total
+    if share > most:
+        raise BadInput(
+            f"{key}: {len(unfit)} of {total} records cannot be learnt from ({share:.1%}, and "
+            f"max_unfit is {most:.1%}); the first: {unfit[0]}"
+        )
+    warn(f"{key}: {len(unfit)} records left out, listed in {UNFIT}; the first: {unfit[0]}")
+
+
+def renderer_of(model: Path, template: str, key: str) -> Renderer:
+    """The renderer of a stage's template on a model's tokenizer.
+
+    Raises:
+        BadInput: see `Renderer`; the key is named.
+    """
+    try:
+        return Renderer(template, load_tokenizer(model))
+    except BadInput as error:
+        raise BadInput(f"{key}.template: {error}") from error
+
+
+def write_template(renderer: Renderer, out: Path) -> None:
+    """Make the model folder `out` carry the template, and end answers where the template does."""
+    write_atomic(out / "chat_template.jinja", renderer.chat_template)
+    settings = read_json(out / "tokenizer_config.json")
+    if settings.pop("chat_template", None) is not None:
+        write_json(out / "tokenizer_config.json", settings)
+    path = out / "generation_config.json"
+    if path.exists():
+        generation = read_json(path)
+        ends = generation.get("eos_token_id")
+        known = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        merged = list(dict.fromkeys([renderer.end_id, *known]))
+        write_json(path, generation | {"eos_token_id": merged[0] if len(merged) == 1 else merged})
+
+
+def answers(
+    model: PreTrainedModel, renderer: Renderer, prompts: Sequence[str], device: Device
+) -> list[str]:
+    """The model's greedy answer to each question."""
+    found = []
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("sdpa")
+    learning = model.training
+    model.eval()
+    try:
+        for prompt in prompts:
+            ids = torch.tensor([renderer.prompt([Message(USER, prompt)])], device=device.name)
+            with torch.no_grad(), device.autocast():
+                whole: Any = model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    do_sample=False,
+                    max_new_tokens=ANSWER_TOKENS,
+                    eos_token_id=renderer.end_id,
+                    pad_token_id=renderer.end_id,
+                )
+            new = whole[0, ids.shape[1] :]
+            found.append(renderer.tokenizer.decode(new, skip_special_tokens=True))
+    finally:
+        model.set_attn_implementation(implementation)
+        model.train(learning)
+    return found
+
+
+def held_out(key: str, share: float, seed: int) -> bool:
+    """Whether a question is set aside: the same answer for the same text, wherever it stands."""
+    return int(sha256_json([seed, key])[:8], 16) / 2**32 < share

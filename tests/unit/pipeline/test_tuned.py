@@ -1,0 +1,227 @@
+"""Instruction tuning, reward model and DPO as stages of a run, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from chat_bases import byte_level_tokenizer
+from random_llama import random_llama
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from langraft.core.errors import BadInput
+from langraft.core.metrics import read_metrics
+from langraft.data.conversations import Message
+from langraft.data.preferences import Preference
+from langraft.pipeline import Run, go
+from langraft.pipeline.align import preferred
+from langraft.pipeline.tuned import BAD, GOOD, hindsight
+from langraft.recipe import Recipe
+
+DIGITS = "一二三四五六七八"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base with a tokenizer, conversations and preferences."""
+    folder = tmp_path_factory.mktemp("tuned")
+    tokenizer = byte_level_tokenizer()
+    tokenizer.save_pretrained(folder / "base")
+    random_llama(len(tokenizer), 32, 2, tied=True).save_pretrained(folder / "base")
+    talks = [
+        {"instruction": f"第{DIGITS[n % 8]}个", "output": "好" * (1 + n % 5), "grade": n % 3}
+        for n in range(48)
+    ]
+    (folder / "talks.json").write_text(json.dumps(talks, ensure_ascii=False))
+    pairs = [
+        {"instruction": f"第{DIGITS[n % 8]}{n}", "chosen": "好的好的", "rejected": "不"}
+        for n in range(40)
+    ]
+    text = "\n".join(json.dumps(pair, ensure_ascii=False) for pair in pairs)
+    (folder / "pairs.jsonl").write_text(text)
+    return folder
+
+
+def recipe(small: Path, **sections: Any) -> Recipe:
+    tree = {"name": "small", "base": str(small / "base"), "hardware": {"precision": "fp32"}}
+    return Recipe.model_validate(tree | sections)
+
+
+def sft(**changes: Any) -> dict[str, Any]:
+    return {
+        "data": ["talks.json"],
+        "template": "llama2-zh",
+        "row_tokens": 96,
+        "batch_tokens": 192,
+        "lr": 3e-3,
+        "holdout": 0.2,
+        "epochs": 2,
+        **changes,
+    }
+
+
+def done(out: Path, small: Path, stage: str, **sections: Any) -> dict[str, Any]:
+    go(Run(recipe(small, **sections), small, out))
+    return dict(json.loads((out / stage / "manifest.json").read_text())["results"])
+
+
+def test_sft_teaches_and_the_folder_speaks_for_itself(small: Path, tmp_path: Path) -> None:
+    found = done(tmp_path, small, "sft", sft=sft(prompts=["第一个"]))
+    loss = found["held_out_loss"]
+    assert loss["after"] < loss["before"] - 0.5
+    assert found["data"][0]["conversations"] == 48 and found["samples"][0]["prompt"] == "第一个"
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "sft")
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "第一个"}], tokenize=False)
+    assert text == (
+        "<s>[INST] <<SYS>>\nYou are a helpful assistant. 你是一个乐于助人的助手。\n<</SYS>>\n\n"
+        "第一个 [/INST]"
+    )
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "sft")
+    ends = model.generation_config.eos_token_id
+    assert tokenizer.eos_token_id in (ends if isinstance(ends, list) else [ends])
+
+
+@pytest.mark.parametrize("train", ["lora", "embeddings"])
+def test_other_ways_of_learning(small: Path, tmp_path: Path, train: str) -> None:
+    lora = {"rank": 4, "alpha": 8, "rank_stabilised": True, "embeddings": True}
+    found = done(tmp_path, small, "sft", sft=sft(train=train, lora=lora, lr=1e-2))
+    assert found["held_out_loss"]["after"] < found["held_out_loss"]["before"] - 0.5
+    assert (tmp_path / "sft" / "adapter").is_dir() == (train == "lora")
+
+
+def test_a_curriculum_learns_level_after_level(small: Path, tmp_path: Path) -> None:
+    found = done(tmp_path, small, "sft", sft=sft(curriculum="easy-to-hard", replay=0.25, epochs=1))
+    assert list(found["mix"]) == ["level-1", "level-2", "level-3"]
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    levels = [min(r["loss_by"]) for r in records if "loss_by" in r]
+    assert levels == sorted(levels) and len(set(levels)) == 3
+
+
+def test_difficulty_of_a_field(small: Path, tmp_path: Path) -> None:
+    settings = sft(curriculum="easy-to-hard", difficulty="grade", levels=2, epochs=1)
+    assert done(tmp_path / "a", small, "sft", sft=settings)["steps"] > 2
+    with pytest.raises(BadInput, match=r"sft.difficulty: 'rank' .*they have grade"):
+        done(tmp_path / "b", small, "sft", sft=settings | {"difficulty": "rank"})
+
+
+def test_a_killed_stage_goes_on_to_the_same_bytes(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = sft(curriculum="easy-to-hard", levels=2, epochs=1, evaluate=4)
+    settings["checkpoint_seconds"] = 1e-9
+    done(tmp_path / "straight", small, "sft", sft=settings)
+    from langraft.pipeline import sft as room
+
+    calls = []
+
+    def dies(*args: Any) -> float:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "loss_of", dies)
+        with pytest.raises(KeyboardInterrupt):
+            done(tmp_path / "killed", small, "sft", sft=settings)
+    assert (tmp_path / "killed" / "sft.partial").is_dir()
+    done(tmp_path / "killed", small, "sft", sft=settings)
+    weights = [
+        (tmp_path / n / "sft/model.safetensors").read_bytes() for n in ("straight", "killed")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_reward_model_loads_without_langraft(small: Path, tmp_path: Path) -> None:
+    stage = {"method": "reward", "data": "pairs.jsonl", "template": "ziya-reward", "pairs": 8}
+    stage |= {"epochs": 6, "lr": 1e-2, "holdout": 0.3, "longest": 64, "centre": 0.01}
+    found = done(tmp_path, small, "align-reward", align=[stage])
+    held = found["held_out"]
+    assert held["accuracy"] == 1.0 and held["length_accuracy"] == 1.0
+    assert held["accuracy_chosen_shorter"] is None and held["calibration_error"] < 0.5
+    folder = tmp_path / "align-reward"
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": "第一3"}, {"role": "assistant", "content": answer}],
+            tokenize=False,
+        )
+        for answer in ("好的好的", "不")
+    ]
+    assert texts[1] == "<s>Human:第一3\n\nAssistant:不</s>"
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+    with torch.no_grad():
+        good, bad = model(inputs["input_ids"], inputs["attention_mask"]).logits[:, 0].tolist()
+    assert good > bad + 0.5
+
+
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_dpo_prefers_what_is_chosen(small: Path, tmp_path: Path, train: str) -> None:
+    stage = {"method": "dpo", "data": "pairs.jsonl", "template": "ziya", "pairs": 8, "epochs": 3}
+    stage |= {"lr": 3e-3, "longest": 64, "holdout": 0.3, "train": train, "evaluate": 2}
+    found = done(tmp_path, small, "align-dpo", align=[stage])
+    assert found["held_out"]["accuracy"] == 1.0 and found["held_out"]["gap"] > 0.1
+    assert found["loss_first"] == pytest.approx(np.log(2), abs=1e-4)
+    records = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "accuracy" in r]
+    assert abs(records[0]["margin"]) < 1e-4 and records[-1]["accuracy"] == 1.0
+    assert not (tmp_path / "align-dpo" / "reference.npz").exists()
+
+
+def test_preferred_by_hand() -> None:
+    own = np.array([-1.0, -3.0, -5.0, -2.0], np.float32)
+    reference = np.array([-2.0, -1.0, -5.0, -4.0], np.float32)
+    assert preferred(own, reference, 0.5) == {
+        "accuracy": 0.5,
+        "gap": round(0.5 * ((1 + 2) + (0 - 2)) / 2, 4),
+        "likelier": 0.5,
+        "likelier_before": 0.0,
+    }
+
+
+def test_hindsight_tells_what_is_said_of_both_answers() -> None:
+    pair = Preference((Message("user", "问"),), "好", "坏")
+    turns = [m.content for m in hindsight(pair, good_first=False)]
+    assert turns == [f"问\n{BAD}", "坏", GOOD, "好"]
+
+
+@pytest.mark.parametrize("reads", ["preferred", "hindsight"])
+def test_preferences_as_conversations(small: Path, tmp_path: Path, reads: str) -> None:
+    data = [{"paths": ["pairs.jsonl"], "reads": reads}]
+    found = done(tmp_path, small, "sft", sft=sft(data=data, epochs=1, row_tokens=192))
+    turns = {"preferred": 2, "hindsight": 4}[reads] * 40
+    assert found["data"][0]["turns"] == turns
+
+
+REFUSED = [
+    ({"data": ["none*"]}, r"none\*: names no file"),
+    ({"template": "qwen2"}, r"sft.template: template 'qwen2': known are"),
+    ({"row_tokens": 48, "batch_tokens": 48}, "there is nothing to learn from: 48 records"),
+    ({"data": ["bad.json"]}, r"sft.data: 1 of 2 records .*bad.json:2: turn 2 \(assistant\) is"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
+def test_bad_input_is_named(
+    small: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    bad = [{"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}]
+    (small / "bad.json").write_text(json.dumps(bad))
+    with pytest.raises(BadInput, match=message):
+        done(tmp_path, small, "sft", sft=sft(**changes))
+
+
+def test_unfit_records_are_listed(small: Path, tmp_path: Path) -> None:
+    talks = json.loads((small / "talks.json").read_text())
+    (small / "some.json").write_text(json.dumps([*talks, {"instruction": "a", "output": ""}]))
+    done(tmp_path, small, "sft", sft=sft(data=["some.json"], epochs=1))
+    (line,) = (tmp_path / "sft" / "unfit.jsonl").read_text().splitlines()
+    assert json.loads(line)["line"] == 49
