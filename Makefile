@@ -8,12 +8,16 @@ OUT ?= runs/quickstart-zh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format docs constraints clean
+.PHONY: help setup bench-setup demo test test-all lint format docs constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready ## create .venv and install everything, pinned by constraints.txt
+
+bench-setup: ## create .venv-bench with the libraries that benchmarks compare with
+	@test -d .venv-bench || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --disable-pip-version-check -q -e ".[bench]"
 
 demo: setup ## teach SmolLM2-135M Chinese on this machine and write a report (minutes)
 	@$(BIN)/langraft run $(RECIPE) --out $(OUT)
@@ -42,7 +46,7 @@ constraints: ## resolve anew in an empty environment and rewrite constraints.txt
 	@PYTHON="$(PYTHON)" bash .ci/constraints
 
 clean: ## remove the environment, caches and the built site (runs/ stays)
-	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf $(VENV) .venv-bench site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 	find src tests benchmarks data -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: a set-up that broke half-way is taken up again by the next call.

@@ -1,12 +1,15 @@
 """Rating a million votes among a hundred models with a thousand resamples, beside FastChat's code
 on the same votes.
 
-    python benchmarks/arena_rate.py [--votes 1000000] [--models 100] [--rounds 1000]
-        [--peer .venv-bench/bin/python] [--json out.json]
+    python benchmarks/arena_rate.py --peer .venv-bench/bin/python [--votes 1000000] [--models 100]
+        [--rounds 1000] [--peer-rounds 2] [--json out.json]
 
-The peer is fschat 0.2.36 (`elo_analysis.compute_elo`, and `compute_elo_mle_with_tie` where
-scikit-learn solves Bradley-Terry). One resample of it takes seconds, so `--peer-rounds` of them
-(2) are timed and their mean is multiplied by the rounds; the ratio is marked as such.
+The peer is fschat 0.2.36 (`elo_analysis.compute_elo`; `compute_elo_mle_with_tie`, where
+scikit-learn solves Bradley-Terry). FastChat's main branch has since replaced the second by
+L-BFGS-B on counted outcomes, which no release holds: `counted` is that method written anew on the
+peer's scipy. One resample of the release takes seconds, so `--peer-rounds` of them are timed and
+their mean is multiplied by the rounds; the ratio is of that product. A resample that takes longer
+than `--peer-limit` seconds is given up: the ratio is then a lower bound.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from langraft.arena.rate import leaderboard
-from langraft.arena.votes import Ballots
+from langraft.arena.elo import elo
+from langraft.arena.rate import leaderboard, rate
+from langraft.arena.votes import Ballots, read_votes
 
 PEER = """
-import json, sys, time, types
+import json, signal, sys, time, types
 for name in ("fastchat.model.model_registry", "fastchat.serve.monitor.basic_stats",
              "fastchat.serve.monitor.clean_battle_data"):
     empty = types.ModuleType(name)
@@ -42,12 +46,45 @@ words = np.array(["model_b", "tie", "model_a"])
 frame = pd.DataFrame({"model_a": names[saved["a"]], "model_b": names[saved["b"]],
                       "winner": words[saved["outcome"]]})
 rounds, seconds = int(sys.argv[2]), {}
+class Late(Exception):
+    pass
+def late(*_):
+    raise Late
+signal.signal(signal.SIGALRM, late)
 for name, function in (("elo", compute_elo), ("bradley-terry", compute_elo_mle_with_tie)):
     times = []
     for _ in range(rounds):
         drawn = frame.sample(frac=1.0, replace=True)
-        start = time.perf_counter(); function(drawn); times.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        signal.alarm(int(sys.argv[3]))
+        try:
+            function(drawn)
+        except Late:
+            pass  # its time so far is a lower bound
+        signal.alarm(0)
+        times.append(time.perf_counter() - start)
     seconds[name] = sum(times) / rounds
+from scipy.optimize import minimize
+from scipy.special import expit
+def fit(a, b, half, weight):
+    def loss(r):
+        p = expit(r[a] - r[b])
+        value = -(weight * (half * np.log(p) + (1 - half) * np.log(1 - p))).sum()
+        pull = weight * (half - p)
+        slope = np.bincount(b, pull, len(r)) - np.bincount(a, pull, len(r))
+        return value, slope
+    options = {"maxiter": 100, "gtol": 1e-6}
+    return minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", options=options).x
+start = time.perf_counter()
+rows = np.stack([saved["a"], saved["b"], saved["outcome"]], 1)
+(a, b, outcome), counts = (lambda u, c: (u.T, c))(*np.unique(rows, axis=0, return_counts=True))
+share = counts / counts.sum()
+draws = np.random.default_rng(0).multinomial(len(frame), share, size=5 * rounds)
+once = time.perf_counter() - start
+start = time.perf_counter()
+for draw in draws:
+    found = fit(a, b, outcome / 2, draw / len(frame))
+seconds["counted"] = (time.perf_counter() - start) / len(draws)
 whole = compute_elo(frame)
 print(json.dumps({"seconds": seconds, "elo": {k: float(v) for k, v in whole.items()}}))
 """
@@ -64,6 +101,55 @@ def simulated(votes: int, models: int, seed: int) -> Ballots:
     return Ballots(tuple(f"m{i}" for i in range(models)), a, b, outcome)
 
 
+def ours(votes: Ballots, small: Ballots, rounds: int) -> dict[str, dict[str, float]]:
+    """Seconds of every system, kernels compiled on the small votes first."""
+    result: dict[str, dict[str, float]] = {}
+    for system in ("elo", "bradley-terry", "davidson"):
+        leaderboard(small, system, 16, 0)
+        start = time.perf_counter()
+        leaderboard(votes, system, rounds, 0)
+        result[system] = {"seconds": time.perf_counter() - start}
+        print(system, f"{result[system]['seconds']:.2f} s", file=sys.stderr)
+    return result
+
+
+def from_a_file(votes: Ballots, rounds: int) -> float:
+    """Seconds of what `langraft arena rate` does with a file of these votes, reading included."""
+    words = ("model_b", "tie", "model_a")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "votes.jsonl"
+        with path.open("w") as stream:
+            for i in range(len(votes)):
+                row = {"model_a": votes.models[votes.a[i]], "model_b": votes.models[votes.b[i]]}
+                row |= {"winner": words[votes.outcome[i]], "judge": f"voter {i % 5000}"}
+                row |= {"anony": True, "language": "Chinese", "tstamp": 1.6e9 + i}
+                stream.write(json.dumps(row) + "\n")
+        start = time.perf_counter()
+        rate(read_votes(path), "bradley-terry", rounds)
+        return time.perf_counter() - start
+
+
+def compare(result: dict[str, dict[str, float]], votes: Ballots, args: argparse.Namespace) -> None:
+    """Add the peer's seconds and the ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "votes.npz"
+        np.savez(saved, a=votes.a, b=votes.b, outcome=votes.outcome, models=args.models)
+        command = [str(args.peer), "-W", "ignore", "-c", PEER, str(saved)]
+        command += [str(args.peer_rounds), str(args.peer_limit)]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        sys.exit(f"{args.peer} cannot run FastChat's code, see above (`make bench-setup`)")
+    peer = json.loads(run.stdout.splitlines()[-1])
+    for name, seconds in peer["seconds"].items():
+        system, key = ("bradley-terry", "_counted") if name == "counted" else (name, "")
+        result[system][f"peer_seconds_a_round{key}"] = seconds
+        result[system][f"ratio{key}"] = seconds * args.rounds / result[system]["seconds"]
+    ours = dict(zip(votes.models, elo(votes), strict=True))
+    result["elo"]["largest_difference"] = max(
+        math.fabs(ours[name] - rating) for name, rating in peer["elo"].items()
+    )
+
+
 def main() -> None:
     """Print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -72,40 +158,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--peer", type=Path, help="a Python with fschat, pandas, scikit-learn")
     parser.add_argument("--peer-rounds", type=int, default=2)
+    parser.add_argument("--peer-limit", type=int, default=40, help="seconds a resample")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     votes = simulated(args.votes, args.models, 0)
-    small = simulated(1000, args.models, 1)
-    result: dict[str, dict[str, float]] = {}
-    for system in ("elo", "bradley-terry", "davidson"):
-        leaderboard(small, system, 16, 0)  # kernels compiled
-        start = time.perf_counter()
-        leaderboard(votes, system, args.rounds, 0)
-        result[system] = {"seconds": time.perf_counter() - start}
+    result = ours(votes, simulated(1000, args.models, 1), args.rounds)
+    result["bradley-terry"]["seconds_from_a_file"] = from_a_file(votes, args.rounds)
+    print(f"from a file {result['bradley-terry']['seconds_from_a_file']:.1f} s", file=sys.stderr)
     if args.peer:
-        with tempfile.TemporaryDirectory() as folder:
-            saved = Path(folder) / "votes.npz"
-            np.savez(saved, a=votes.a, b=votes.b, outcome=votes.outcome, models=args.models)
-            command = [
-                str(args.peer),
-                "-W",
-                "ignore",
-                "-c",
-                PEER,
-                str(saved),
-                str(args.peer_rounds),
-            ]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        peer = json.loads(said.splitlines()[-1])
-        for system, seconds in peer["seconds"].items():
-            result[system]["peer_seconds_a_round"] = seconds
-            result[system]["ratio"] = seconds * args.rounds / result[system]["seconds"]
-        from langraft.arena.elo import elo
-
-        ours = dict(zip(votes.models, elo(votes), strict=True))
-        result["elo"]["largest_difference"] = max(
-            math.fabs(ours[name] - rating) for name, rating in peer["elo"].items()
-        )
+        compare(result, votes, args)
     print(f"{args.votes:,} votes, {args.models} models, {args.rounds:,} resamples")
     for system, row in result.items():
         print(system.ljust(14), "  ".join(f"{key} {value:.4g}" for key, value in row.items()))

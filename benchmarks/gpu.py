@@ -302,7 +302,12 @@ def padded_case(bench: Bench, steps: int) -> dict[str, Any]:
 
 
 def trainer_case(bench: Bench, steps: int) -> dict[str, Any]:
-    """HF Trainer on full rows without padding, the 1.1B shape, bf16 autocast, fused AdamW."""
+    """HF Trainer on full rows without padding, the 1.1B shape, bf16 autocast, fused AdamW; the last
+    case, for it must not find our process group and wrap the model.
+    """
+    leave_ranks(bench.ranks)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        os.environ.pop(name, None)
     import tempfile
 
     from transformers import Trainer, TrainerCallback, TrainingArguments

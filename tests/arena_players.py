@@ -1,5 +1,5 @@
 """Players for the arena's tests: an OpenAI-compatible server in this process with scripted
-answers.
+answers, and an arena's page on a free port.
 """
 
 from __future__ import annotations
@@ -7,12 +7,26 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import uvicorn
+import zstandard
+
+from langraft.arena.players import Player, Settings
+from langraft.arena.questions import Question
+from langraft.arena.server import arena_app
+from langraft.arena.store import Store
+
+BANK = [
+    Question("q1", "maths", "en", ("1+1?", "sure?")),
+    Question("q2", "写作", "zh", ("写一句诗",)),
+]
 Script = Callable[[dict[str, Any]], Iterator[str]]
 
 
@@ -92,3 +106,47 @@ def stalling(seconds: float) -> Script:
         yield "never"
 
     return script
+
+
+@contextlib.contextmanager
+def arena(
+    store: Store, *, port: int = 0, per_minute: int = 10_000, **players: Player
+) -> Iterator[str]:
+    """The page of an arena, here and now; yields its address."""
+    app = arena_app(store, players, BANK, Settings(max_tokens=9), per_minute=per_minute)
+    config = uvicorn.Config(
+        app, port=port, log_level="error", ws="none", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def bench_files(material: Path, folder: Path) -> None:
+    """MT-bench's questions and references, and AlignBench, as they are: `questions`, `references`
+    and `align` in `folder`.
+    """
+    wanted = {
+        "mt_bench/question.jsonl": "questions",
+        "mt_bench/reference_answer/gpt-4.jsonl": "references",
+        "alignbench/data_v1.1_release.jsonl": "align",
+    }
+    archive = material / "benchmarks/benchmarks_dev.tar.zst"
+    with (
+        archive.open("rb") as raw,
+        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        for member in tar:
+            name = member.name.removeprefix("./")
+            if name in wanted:
+                content = tar.extractfile(member)
+                assert content is not None
+                (folder / wanted[name]).write_bytes(content.read())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +86,37 @@ def test_bits_source_by_source(small: Path, done: Path) -> None:
     alone = answer("eval", "bits", small / "base", *texts[:2], "--max-bytes", 2000)
     assert found[f"{files[0]}: "] == alone
     assert alone["perplexity"] > 1
+
+
+@pytest.mark.slow
+def test_two_processes_score_what_one_does(small: Path, tmp_path: Path) -> None:
+    rows = [f"Which is the {k} {n}?,a,b,c,d,C,{k}" for k in ("letter", "number") for n in range(6)]
+    exam = tmp_path / "exam.csv"
+    exam.write_text("\n".join(["question,A,B,C,D,answer,subject", *rows]), encoding="utf-8")
+    asked = ("--suite", "csv", "--data", exam, "--protocol", "lm-eval")
+    alone = answer("eval", "choice", small / "base", *asked, "--out", tmp_path / "one")
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    verb = ("-m", "langraft", "eval", "choice", small / "base", *asked, "--out", tmp_path / "two")
+    done = subprocess.run(
+        [*map(str, (*command, *verb)), "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    together = json.loads(said)  # only the first of them prints
+    assert together["measures"] == alone["measures"]
+    counts = [len(records(tmp_path / "two" / f"questions-{rank}.jsonl")) for rank in (0, 1)]
+    assert counts == [6, 6]
+
+
+def test_items_of_the_training_texts_are_told(small: Path, tmp_path: Path) -> None:
+    with (small / "exam.csv").open(encoding="utf-8", newline="") as stream:
+        row = next(row for row in csv.DictReader(stream) if row.get("split") != "dev")
+    leaked = tmp_path / "corpus.txt"
+    leaked.write_text(" ".join(row[key] for key in ("question", *"ABCD")), encoding="utf-8")
+    found = answer(
+        *("eval", "choice", small / "base", "--suite", "csv", "--data", small / "exam.csv"),
+        *("--shots", 1, "--corpus", leaked, "--out", tmp_path / "out"),
+    )["contamination"]
+    assert found["of"] == 12
+    assert len(found["items"]) >= 1
+    assert found["clean"]["count"] == 12 - len(found["items"])

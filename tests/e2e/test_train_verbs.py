@@ -90,7 +90,9 @@ def test_two_ranks_under_torchrun_killed_and_started_again(run: Path, done: Path
     while not list(places.glob("step-*[0-9]/state.json")) and time.monotonic() < deadline:
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
+    for beat in (run / "pretrain-adapt.partial" / "ranks").iterdir():
+        os.kill(json.loads(beat.read_text())["pid"], signal.SIGKILL)
+    os.killpg(killed.pid, signal.SIGKILL)  # the launcher would wait, then say what happened
     killed.communicate()
     assert not (run / "pretrain-adapt").exists()
     again = torchrun(run, 2)

@@ -66,6 +66,9 @@ def test_corpus_verbs(small: Path, root: Path, tmp_path: Path) -> None:
         "corpus", "build", recipe, "--out", out, *[a for s in sets for a in ("--set", s)]
     )
     assert built["sources"]["zh"]["read"] == 120
+    assert "Step by step" in (out / "corpus.html").read_text(encoding="utf-8")
+    derived = answer("corpus", "thresholds", "--text", small / "zh.jsonl", "--script", "Han")
+    assert derived["documents"] == 120 and derived["thresholds"]["min_script_share"] > 0.5
     seen = langraft("corpus", "inspect", out)
     assert seen.returncode == 0
     assert "120" in seen.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from langraft.checkpoint.adapter import LowRank
 from langraft.checkpoint.folder import load_model, save_model
 from langraft.checkpoint.info import inspect_checkpoint
-from langraft.checkpoint.merge import merge_adapters
+from langraft.checkpoint.merge import low_rank_rows, merge_adapters
+from langraft.checkpoint.stream import in_memory
 from langraft.core.errors import BadInput
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -210,3 +213,21 @@ def test_the_chinese_llama_way(material: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter" / "tokenizer.model").unlink()
     with pytest.raises(BadInput, match="has 32000 ids, but the adapter brings 55296 rows"):
         merge_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "without")
+
+
+def test_a_bfloat16_adapter_is_added_in_float32_too(tmp_path: Path) -> None:
+    """Against float64: what differs are ties that float32 sees on the other side."""
+    generator = torch.Generator().manual_seed(3)
+    name, rank = "model.layers.0.self_attn.q_proj", 64
+    shapes = {"base": (512, 512), "a": (rank, 512), "b": (512, rank)}
+    base, a, b = (
+        torch.randn(shape, generator=generator).mul_(0.02).bfloat16() for shape in shapes.values()
+    )
+    old = in_memory(f"{name}.weight", base.clone())
+    part = LowRank(in_memory("a", a), in_memory("b", b), scaling=0.37)
+    held = [t.double() for t in (base, a, b)]
+    exact = (held[0] + 0.37 * held[2] @ held[1]).bfloat16()
+    merged = dataclasses.replace(old, rows=low_rank_rows(old, part, across=False)).whole()
+    assert (merged != exact).float().mean() < 1e-4
+    assert (merged.float() - exact.float()).abs().max() <= exact.float().abs().max() * 2**-8
+    assert (merged != base).float().mean() > 0.5

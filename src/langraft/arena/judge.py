@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,17 +17,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from langraft.arena.players import Player, Settings
+from langraft.arena.ledger import Ledger, fingerprint
+from langraft.arena.players import Player, Settings, Usage, reply
 from langraft.arena.questions import Question
 from langraft.arena.verdicts import Template, request, score, verdict
 from langraft.arena.votes import Vote, write_votes
-from langraft.core.errors import BadInput, RunFailed
-from langraft.core.io import disk_errors
+from langraft.core.errors import RunFailed
 from langraft.core.messages import track
 
 ANSWERS, JUDGEMENTS, VOTES = "answers-{}.jsonl", "judgements.jsonl", "votes.jsonl"
-TRIES = 3
-JUDGE_SETTINGS = Settings(temperature=0.0, top_p=1.0, max_tokens=1024)
+# A reply without a verdict is asked for again so often; a request that failed, `FAILURES` times.
+TRIES, FAILURES = 3, 5
 
 Answers = Mapping[str, Sequence[str]]
 
@@ -42,67 +41,80 @@ class Jury:
         form: its instructions.
         workers: requests under way at once.
         pause: seconds before the second try; doubled before each further one.
+        max_tokens: longest reply of the judge.
     """
 
     judge: Player
     form: Template
     workers: int = 4
     pause: float = 1.0
-
-
-class Ledger:
-    """An append-only JSON-lines file, keyed; a line cut short by a kill is dropped and done
-    again.
-    """
-
-    def __init__(self, path: Path, key: Callable[[Mapping[str, Any]], str]) -> None:
-        self._path, self._key, self._lock = path, key, threading.Lock()
-        self.rows: dict[str, dict[str, Any]] = {}
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                row = json.loads(line)
-                self.rows[key(row)] = row
-            except (ValueError, KeyError, TypeError) as error:
-                raise BadInput(f"{path}:{number}: not a line of this file ({error})") from error
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if whole != content:
-                path.write_bytes(whole)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Append one row and flush it."""
-        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        with self._lock, disk_errors(self._path), self._path.open("ab") as stream:
-            stream.write(line)
-            self.rows[self._key(row)] = row
+    max_tokens: int = 1024
 
 
 def answers_of(
-    player: Player, questions: Sequence[Question], settings: Settings, folder: Path, workers: int
+    player: Player,
+    questions: Sequence[Question],
+    settings: Settings,
+    folder: Path,
+    *,
+    workers: int = 4,
+    pause: float = 1.0,
 ) -> dict[str, list[str]]:
-    """Every question answered by `player`, turn by turn, kept in `folder`; what is there already is
-    not asked again.
+    """Every question answered by `player`, turn by turn, kept in `folder`; what is there already,
+    of this name with these turns and settings, is not asked again.
 
     Raises:
-        RunFailed: the model failed; the answers so far are kept.
+        RunFailed: the model failed `FAILURES` times in a row; the answers so far are kept.
     """
     name = re.sub(r"[^\w.-]+", "-", player.name)
-    ledger = Ledger(folder / ANSWERS.format(name), lambda row: str(row["question_id"]))
-    missing = [question for question in questions if question.id not in ledger.rows]
+    ledger = Ledger(folder / ANSWERS.format(name), _answer_key)
+    sampled = dataclasses.asdict(settings)
+
+    def row(question: Question) -> dict[str, Any]:
+        asked = fingerprint(question.turns, sampled)
+        return {"question_id": question.id, "model": player.name, "asked": asked}
 
     def one(question: Question) -> None:
         talk: list[dict[str, str]] = []
         said: list[str] = []
         for turn in question.turns:
             talk.append({"role": "user", "content": turn})
-            said.append("".join(player.stream(talk, settings)))
-            talk.append({"role": "assistant", "content": said[-1]})
-        ledger.add({"question_id": question.id, "model": player.name, "turns": said})
+            text, _ = patiently(player, talk, settings, pause, f"question {question.id}")
+            said.append(text)
+            talk.append({"role": "assistant", "content": text})
+        ledger.add({**row(question), "turns": said})
 
+    missing = [question for question in questions if _answer_key(row(question)) not in ledger.rows]
     _all(one, missing, workers, f"{player.name} answers")
-    return {question.id: ledger.rows[question.id]["turns"] for question in questions}
+    return {question.id: ledger.rows[_answer_key(row(question))]["turns"] for question in questions}
+
+
+def _answer_key(row: Mapping[str, Any]) -> str:
+    return json.dumps([row["model"], row["question_id"], row["asked"]])
+
+
+def patiently(
+    player: Player,
+    messages: Sequence[Mapping[str, str]],
+    settings: Settings,
+    pause: float,
+    what: str,
+) -> tuple[str, Usage]:
+    """A reply, asked for again while the request fails, after pauses that double.
+
+    Raises:
+        RunFailed: it failed `FAILURES` times.
+    """
+    talk = [dict(message) for message in messages]
+    for attempt in range(FAILURES - 1):
+        try:
+            return reply(player, talk, settings)
+        except RunFailed:
+            time.sleep(pause * 2**attempt)
+    try:
+        return reply(player, talk, settings)
+    except RunFailed as error:
+        raise RunFailed(f"{what}: failed {FAILURES} times: {error}") from error
 
 
 def judge_battles(
@@ -123,18 +135,19 @@ def judge_battles(
         for pair in pairs
         for first, second in (pair, pair[::-1])
     ]
-    common = {"judge": jury.judge.name, "kind": "verdict"}
 
-    def key(question: Question, first: str, second: str) -> str:
-        row = {**common, "question_id": question.id, "first": first, "second": second}
-        return _judgement_key(row)
+    def asked(question: Question, first: str, second: str) -> tuple[Any, dict[str, Any]]:
+        both = [answers[first][question.id], answers[second][question.id]]
+        messages = request(jury.form, question.turns, question.references, both)
+        return messages, _row(jury, question, messages, first=first, second=second)
 
     def one(order: tuple[Question, str, str]) -> None:
-        question, first, second = order
-        both = [answers[first][question.id], answers[second][question.id]]
-        reply, found = _ask(jury, question, both, verdict)
-        row = {**common, "question_id": question.id, "first": first, "second": second}
-        ledger.add({**row, "verdict": found or "invalid", "reply": reply, "at": time.time()})
+        messages, row = asked(*order)
+        said, found, usage = _ask(jury, messages, verdict, order[0])
+        ledger.add({**row, "verdict": found or "invalid", **_paid(usage), "reply": said})
+
+    def key(*order: Any) -> str:
+        return _judgement_key(asked(*order)[1])
 
     _all(one, [o for o in orders if key(*o) not in ledger.rows], jury.workers, "judging")
     return [
@@ -144,9 +157,36 @@ def judge_battles(
     ]
 
 
+def _row(jury: Jury, question: Question, messages: Any, **sides: str) -> dict[str, Any]:
+    return {
+        "judge": jury.judge.name,
+        "kind": jury.form.kind,
+        "question_id": question.id,
+        **sides,
+        "asked": fingerprint(messages),
+    }
+
+
 def _judgement_key(row: Mapping[str, Any]) -> str:
     parts = (row["judge"], row["kind"], row["question_id"], row["first"], row.get("second", ""))
-    return json.dumps(parts)
+    return json.dumps([*parts, row["asked"]])
+
+
+def _paid(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "at": time.time(),
+    }
+
+
+def spent(folder: Path, judge: str) -> Usage:
+    """What the judge has read and written for `folder`, in this run and all before."""
+    total = Usage()
+    for row in Ledger(folder / JUDGEMENTS, _judgement_key).rows.values():
+        if row["judge"] == judge:
+            total += Usage(row["prompt_tokens"], row["completion_tokens"])
+    return total
 
 
 def _agreed(
@@ -175,17 +215,20 @@ def judge_scores(
         RunFailed: see `judge_battles`.
     """
     ledger = Ledger(folder / JUDGEMENTS, _judgement_key)
-    common = {"judge": jury.judge.name, "kind": "score"}
     wanted = [(question, model) for question in questions for model in answers]
 
-    def key(question: Question, model: str) -> str:
-        return _judgement_key({**common, "question_id": question.id, "first": model})
+    def asked(question: Question, model: str) -> tuple[Any, dict[str, Any]]:
+        said = [answers[model][question.id]]
+        messages = request(jury.form, question.turns, question.references, said)
+        return messages, _row(jury, question, messages, first=model)
 
     def one(item: tuple[Question, str]) -> None:
-        question, model = item
-        reply, found = _ask(jury, question, [answers[model][question.id]], score)
-        row = {**common, "question_id": question.id, "first": model, "score": found}
-        ledger.add({**row, "reply": reply, "at": time.time()})
+        messages, row = asked(*item)
+        said, found, usage = _ask(jury, messages, score, item[0])
+        ledger.add({**row, "score": found, **_paid(usage), "reply": said})
+
+    def key(*item: Any) -> str:
+        return _judgement_key(asked(*item)[1])
 
     _all(one, [item for item in wanted if key(*item) not in ledger.rows], jury.workers, "grading")
     return {
@@ -194,25 +237,23 @@ def judge_scores(
 
 
 def _ask(
-    jury: Jury, question: Question, said: Sequence[Sequence[str]], read: Callable[[str], Any]
-) -> tuple[str, Any]:
-    """The judge's reply and what `read` finds in it, asked again while it finds nothing."""
-    messages = request(jury.form, question.turns, question.references, said)
-    reply, failure = "", None
+    jury: Jury,
+    messages: Sequence[Mapping[str, str]],
+    read: Callable[[str], Any],
+    question: Question,
+) -> tuple[str, Any, Usage]:
+    """The judge's reply, what `read` finds in it, and what it took, asked again while it finds
+    nothing: coldly first, then warmer, for a cold model says the same twice.
+    """
+    said, found, usage = "", None, Usage()
     for attempt in range(TRIES):
-        if attempt:
-            time.sleep(jury.pause * 2 ** (attempt - 1))
-        try:
-            settings = dataclasses.replace(JUDGE_SETTINGS, seed=attempt)
-            reply, failure = "".join(jury.judge.stream(messages, settings)), None
-        except RunFailed as error:
-            failure = error
-            continue
-        if (found := read(reply)) is not None:
-            return reply, found
-    if failure is not None:
-        raise RunFailed(f"question {question.id}: the judge failed {TRIES} times: {failure}")
-    return reply, None
+        settings = Settings(0.3 * attempt, top_p=1.0, max_tokens=jury.max_tokens, seed=attempt)
+        what = f"question {question.id}: the judge {jury.judge.name}"
+        said, used = patiently(jury.judge, messages, settings, jury.pause, what)
+        usage += used
+        if (found := read(said)) is not None:
+            break
+    return said, found, usage
 
 
 def _all(work: Callable[[Any], None], items: Sequence[Any], workers: int, what: str) -> None:

@@ -1,12 +1,13 @@
 """Who plays: anything that streams an answer to a conversation. An OpenAI-compatible endpoint is
-here; models on this machine are wrapped by their serving engines.
+here; models on this machine are started as such endpoints (`local.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import httpx2
@@ -26,26 +27,54 @@ class Settings:
     seed: int = 0
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Usage:
-    """Tokens that a player has read and written, as its endpoint counts them."""
+    """Tokens read and written, as the player's endpoint counts them."""
 
     prompt: int = 0
     completion: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt + other.prompt, self.completion + other.completion)
 
 
 class Player(Protocol):
     """A model that answers."""
 
     name: str
-    usage: Usage
 
-    def stream(self, messages: Sequence[Message], settings: Settings) -> Iterator[str]:
-        """The answer in pieces; closing the iterator stops the model.
+    def stream(
+        self, messages: Sequence[Message], settings: Settings
+    ) -> Generator[str, None, Usage]:
+        """The answer in pieces, and at the end what it took; closing the generator stops the model.
 
         Raises:
             RunFailed: the model failed or stalled.
         """
+
+    def close(self) -> None:
+        """Let go of what the player holds: a connection, a process."""
+
+
+def reply(player: Player, messages: Sequence[Message], settings: Settings) -> tuple[str, Usage]:
+    """A whole answer and what it took.
+
+    Raises:
+        RunFailed: the model failed or stalled.
+    """
+    stream, said = player.stream(messages, settings), []
+    while True:
+        try:
+            said.append(next(stream))
+        except StopIteration as end:
+            return joined(said), end.value
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """The text of an answer: a character that was cut between two pieces is whole again, half of
+    one becomes U+FFFD.
+    """
+    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Endpoint:
@@ -62,12 +91,18 @@ class Endpoint:
     def __init__(
         self, name: str, url: str, model: str, key: str = "", patience: float = 60.0
     ) -> None:
-        self.name, self.usage = name, Usage()
+        self.name = name
         self._url, self._model, self._patience = url.rstrip("/"), model, patience
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx2.Client(headers=headers, timeout=httpx2.Timeout(patience))
 
-    def stream(self, messages: Sequence[Message], settings: Settings) -> Iterator[str]:
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def stream(
+        self, messages: Sequence[Message], settings: Settings
+    ) -> Generator[str, None, Usage]:
         """See `Player.stream`."""
         body = {
             "model": self._model,
@@ -85,34 +120,40 @@ class Endpoint:
                     raise RunFailed(
                         f"{self.name}: {self._url} answered {response.status_code}: {said}"
                     )
-                yield from self._pieces(response.iter_lines())
+                return (yield from self._pieces(response.iter_lines()))
         except httpx2.TimeoutException as error:
             raise RunFailed(f"{self.name}: nothing came for {self._patience:g} s") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise RunFailed(f"{self.name}: {self._url}: {error or type(error).__name__}") from error
 
-    def _pieces(self, lines: Iterator[str]) -> Iterator[str]:
+    def _pieces(self, lines: Iterator[str]) -> Generator[str, None, Usage]:
         """The text of a stream of server-sent events; it must end with a finish reason or
         `[DONE]`.
         """
-        finished = False
+        finished, usage, heard = False, Usage(), time.monotonic()
         for line in lines:
             if not line.startswith("data:"):
+                # Comments keep a connection alive, not an answer.
+                if time.monotonic() - heard > self._patience:
+                    raise RunFailed(f"{self.name}: no text came for {self._patience:g} s")
                 continue
             data = line.removeprefix("data:").strip()
             if data == "[DONE]":
                 finished = True
                 break
-            event = self._event(data)
-            if event.get("usage"):
-                self.usage.prompt += int(event["usage"].get("prompt_tokens", 0))
-                self.usage.completion += int(event["usage"].get("completion_tokens", 0))
-            for choice in event.get("choices", [])[:1]:
+            event, heard = self._event(data), time.monotonic()
+            if counted := event.get("usage"):
+                usage += Usage(
+                    int(counted.get("prompt_tokens") or 0),
+                    int(counted.get("completion_tokens") or 0),
+                )
+            for choice in (event.get("choices") or [])[:1]:
                 finished = finished or choice.get("finish_reason") is not None
                 if text := (choice.get("delta") or {}).get("content"):
-                    yield text
+                    yield str(text)
         if not finished:
             raise RunFailed(f"{self.name}: the answer broke off")
+        return usage
 
     def _event(self, data: str) -> Mapping[str, Any]:
         try:
@@ -124,19 +165,15 @@ class Endpoint:
         return event
 
 
-def endpoint(spec: str, key: str = "", patience: float = 60.0) -> Endpoint:
-    """`NAME=URL#MODEL`, `URL#MODEL` or `URL` as an endpoint; without a model the first that
-    `/models` lists.
+def endpoint(name: str, address: str, key: str = "", patience: float = 60.0) -> Endpoint:
+    """The endpoint at `URL#MODEL` or `URL`; without a model the first that `/models` lists, and
+    without a name the model's.
 
     Raises:
         BadInput: the address does not answer, or lists no model.
     """
-    before, equals, after = spec.partition("=")
-    named = equals and not before.startswith("http")
-    name, address = (before, after) if named else ("", spec)
     url, _, model = address.partition("#")
-    if not model:
-        model = _first_model(url, key)
+    model = model or _first_model(url, key)
     return Endpoint(name or model, url, model, key, patience)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ def read_questions(path: Path | None) -> list[Question]:
     """The questions of a JSON-lines file; None gives the 50 that langraft brings.
 
     Keys: `turns` (MT-bench), or one of `question` (AlignBench), `prompt`, `instruction` (with
-    `input`, as in BELLE); `question_id` or `id`; `category`; `language`; `reference` (a text, or a
-    list with one a turn).
+    `input`, as in BELLE's instructions); `question_id` or `id`; `category`, or `class` (BELLE's
+    evaluation set); `language`; `reference` (a text, or a list with one a turn), or `std_answer`.
 
     Raises:
         BadInput: no such file, a line that is none, or two questions with one id.
@@ -79,6 +79,16 @@ def read_references(path: Path) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def with_references(questions: Sequence[Question], path: Path | None) -> list[Question]:
+    """The questions with the reference answers of `path` where it has them.
+
+    Raises:
+        BadInput: see `read_references`.
+    """
+    given = read_references(path) if path is not None else {}
+    return [dataclasses.replace(q, references=given.get(q.id, q.references)) for q in questions]
+
+
 def _question(line: bytes, number: int, where: str) -> Question:
     try:
         item = json.loads(line)
@@ -89,10 +99,10 @@ def _question(line: bytes, number: int, where: str) -> Question:
     turns = _turns(item)
     if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
         raise BadInput(f"{where}: no question; give `turns`, `question`, `prompt` or `instruction`")
-    reference = item.get("reference") or ()
+    reference = item.get("reference") or item.get("std_answer") or ()
     return Question(
         id=str(item.get("question_id", item.get("id", number))),
-        category=str(item.get("category", "")),
+        category=str(item.get("category") or item.get("class") or ""),
         language=str(item.get("language", "")),
         turns=turns,
         references=(reference,) if isinstance(reference, str) else tuple(map(str, reference)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -146,7 +147,8 @@ def length(conversation: Sequence[dict[str, str]]) -> int:
 def rate(votes: Sequence[Vote], system: str, rounds: int, seed: int = 0) -> dict[str, Any]:
     """Everything that the page shows, from the votes in their order of time.
 
-    Votes with the names in view do not count (as in FastChat).
+    Votes with the names in view do not count (as in FastChat). `busiest_judge` is the share of the
+    votes that one judge cast.
 
     Raises:
         BadInput: an unknown system, or no anonymous vote.
@@ -156,7 +158,7 @@ def rate(votes: Sequence[Vote], system: str, rounds: int, seed: int = 0) -> dict
     counted = sorted((v for v in votes if v.anony), key=lambda v: v.tstamp)
     if not counted:
         raise BadInput("no vote was cast with the names hidden, so there is nothing to rate")
-    arrays = ballots(counted)
+    arrays, judges = ballots(counted), Counter(v.judge for v in counted)
     board = leaderboard(arrays, system, rounds, seed)
     categories = np.array([v.category for v in counted])
     return {
@@ -165,7 +167,8 @@ def rate(votes: Sequence[Vote], system: str, rounds: int, seed: int = 0) -> dict
         "seed": seed,
         "votes": len(counted),
         "left_out": len(votes) - len(counted),
-        "judges": len({v.judge for v in counted}),
+        "judges": len(judges),
+        "busiest_judge": max(judges.values()) / len(counted),
         "leaderboard": board,
         "matrix": matrix(arrays, [row["model"] for row in board]),
         "length_bias": length_bias(counted),

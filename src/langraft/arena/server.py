@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 import secrets
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Cookie, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import iterate_in_threadpool
+from rich.markup import escape
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from langraft.arena.answers import Answers
+from langraft.arena.limits import Budget
 from langraft.arena.players import Player, Settings
 from langraft.arena.questions import Question
 from langraft.arena.store import NotAllowed, Store
-from langraft.core.errors import LangraftError
+from langraft.core.messages import warn
 
 HERE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/arena.css": "arena.css", "/arena.js": "arena.js"}
@@ -36,7 +42,7 @@ HEADERS = {
 LONGEST_PROMPT = 8_000
 LARGEST_BODY = 64_000
 
-Voter = Annotated[str | None, Cookie(alias=COOKIE, max_length=64)]
+Token = Annotated[str | None, Cookie(alias=COOKIE, max_length=64)]
 
 
 class Opening(BaseModel):
@@ -60,12 +66,46 @@ class Ballot(BaseModel):
     winner: Literal["model_a", "model_b", "tie", "tie (bothbad)"]
 
 
+@dataclasses.dataclass
+class Arena:
+    """What the routes share.
+
+    Attributes:
+        store: where battles are kept.
+        bank: what the page suggests, by id.
+        settings: sampling, the same for both sides.
+        answers: those under way.
+        budget: what one address may ask.
+        chance: which question is suggested, and each battle's sampling seed.
+    """
+
+    store: Store
+    bank: Mapping[str, Question]
+    settings: Settings
+    answers: Answers
+    budget: Budget
+    chance: random.Random
+
+    def spend(self, request: Request) -> None:
+        """Take one from the address's budget.
+
+        Raises:
+            HTTPException: 429, it is used up.
+        """
+        address = request.client.host if request.client else ""
+        if not self.budget.take(address):
+            raise HTTPException(
+                429, "too many questions from this address; wait a minute", {"Retry-After": "60"}
+            )
+
+
 def arena_app(
     store: Store,
     players: Mapping[str, Player],
     questions: Sequence[Question],
     settings: Settings,
     seed: int = 0,
+    per_minute: int = 120,
 ) -> FastAPI:
     """The page and its API.
 
@@ -73,56 +113,145 @@ def arena_app(
         store: where battles are kept.
         players: at least two, by name.
         questions: what the page suggests.
-        settings: sampling, the same for both sides.
+        settings: sampling, the same for both sides; every battle has its own seed.
         seed: order of the suggested questions.
+        per_minute: battles and questions that one address may begin in a minute.
     """
     app = FastAPI(title="langraft arena", docs_url=None, redoc_url=None, openapi_url=None)
     bank = {question.id: question for question in questions}
-    chance = random.Random(seed)
+    arena = Arena(
+        *(store, bank, settings, Answers(store, players)),
+        *(Budget(per_minute), random.Random(f"{seed}/{store.counts()}")),
+    )
+    app.add_middleware(Guard)
+    app.exception_handler(NotAllowed)(_refuse)
+    app.exception_handler(RequestValidationError)(_explain)
+    app.exception_handler(sqlite3.Error)(_unsaved)
+    for address, name in FILES.items():
+        app.get(address)(_file(name))
+    _add_reading(app, arena)
+    _add_battles(app, arena)
+    return app
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Any) -> Response:
-        length = request.headers.get("content-length", "" if request.method == "POST" else "0")
-        if not length.isdigit():
-            return JSONResponse({"detail": "say how long the request is"}, 411, HEADERS)
-        if int(length) > LARGEST_BODY:
-            return JSONResponse({"detail": "the request is too large"}, 413, HEADERS)
-        kind = request.headers.get("content-type", "")
-        if request.method == "POST" and not kind.startswith("application/json"):
-            return JSONResponse({"detail": "send application/json"}, 415, HEADERS)
-        response: Response = await call_next(request)
-        response.headers.update(HEADERS)
+
+class Guard:
+    """Refuses what is too large or no JSON, and sets the headers of every answer.
+
+    A plain ASGI application around `app`: one made with `app.middleware` would hide from a stream
+    that its reader has left.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if (refused := _refusal(scope["method"], Headers(scope=scope))) is not None:
+            await JSONResponse({"detail": refused[1]}, refused[0], HEADERS)(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+
+def _refusal(method: str, headers: Headers) -> tuple[int, str] | None:
+    length = headers.get("content-length", "" if method == "POST" else "0")
+    if not (length.isascii() and length.isdigit()):
+        return 411, "say how long the request is"
+    if int(length) > LARGEST_BODY:
+        return 413, "the request is too large"
+    if method == "POST" and not headers.get("content-type", "").startswith("application/json"):
+        return 415, "send application/json"
+    return None
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 409)
+
+
+async def _unsaved(_: Request, error: Exception) -> JSONResponse:
+    warn(f"the votes' database: {escape(str(error))}")
+    return JSONResponse({"detail": "This could not be saved; please tell whoever runs this."}, 503)
+
+
+async def _explain(_: Request, error: Any) -> JSONResponse:
+    found = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()]
+    # The request may hold half a character, which no answer could carry back.
+    detail = "; ".join(found).encode("utf-8", "replace").decode()
+    return JSONResponse({"detail": detail}, 422)
+
+
+def _file(name: str) -> Callable[..., FileResponse]:
+    def page(token: Token = None) -> FileResponse:
+        response = FileResponse(HERE / name, media_type=KINDS[name.rpartition(".")[2]])
+        # Here already, so that two tabs opened at once are one voter.
+        if name == "index.html" and token is None:
+            _remember(response, secrets.token_urlsafe(16))
         return response
 
-    @app.exception_handler(NotAllowed)
-    async def refuse(_: Request, error: NotAllowed) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 409)
+    return page
 
-    for address, name in FILES.items():
 
-        def page(name: str = name) -> FileResponse:
-            return FileResponse(HERE / name, media_type=KINDS[name.rpartition(".")[2]])
+def _remember(response: Response, token: str) -> None:
+    response.set_cookie(COOKIE, token, max_age=YEAR, httponly=True, samesite="strict")
 
-        app.get(address)(page)
+
+def _voter(token: str | None) -> str:
+    """Who votes, as it is kept and exported: not the token, with which one could vote as them."""
+    return hashlib.sha256(token.encode()).hexdigest()[:20] if token else ""
+
+
+def _add_reading(app: FastAPI, arena: Arena) -> None:
+    @app.get("/api/categories")
+    def categories() -> list[str]:
+        return list(dict.fromkeys(q.category for q in arena.bank.values() if q.category))
 
     @app.get("/api/question")
-    def suggest() -> dict[str, Any]:
-        question = chance.choice(list(bank.values()))
+    def suggest(category: str = "") -> dict[str, Any]:
+        fitting = [q for q in arena.bank.values() if not category or q.category == category]
+        if not fitting:
+            raise HTTPException(404, f"no question in the category {category!r}")
+        question = arena.chance.choice(fitting)
         return {"id": question.id, "category": question.category, "turns": question.turns}
 
     @app.get("/api/counts")
     def counts() -> dict[str, int]:
-        return store.counts()
+        return arena.store.counts()
 
+    @app.get("/api/battles/{battle}")
+    def look(battle: str, token: Token = None) -> dict[str, Any]:
+        row = arena.store.battle(battle, _voter(token))
+        names = {side: row[side] for side in ("model_a", "model_b")}
+        return {
+            "state": row["state"],
+            "winner": row["winner"],
+            "a": json.loads(row["conversation_a"]),
+            "b": json.loads(row["conversation_b"]),
+            **(names if row["state"] == "voted" else {}),
+        }
+
+
+def _add_battles(app: FastAPI, arena: Arena) -> None:
     @app.post("/api/battles")
-    def begin(opening: Opening, response: Response, voter: Voter = None) -> dict[str, str]:
-        if opening.question and opening.question not in bank:
+    def begin(
+        opening: Opening, request: Request, response: Response, token: Token = None
+    ) -> dict[str, str]:
+        arena.spend(request)
+        if opening.question and opening.question not in arena.bank:
             raise HTTPException(422, f"no question {opening.question!r} in the bank")
-        voter = voter or secrets.token_urlsafe(16)
-        response.set_cookie(COOKIE, voter, max_age=YEAR, httponly=True, samesite="strict")
-        question = bank.get(opening.question)
-        battle = store.open_battle(
-            voter,
+        token = token or secrets.token_urlsafe(16)
+        _remember(response, token)
+        question = arena.bank.get(opening.question)
+        settings = dataclasses.replace(arena.settings, seed=arena.chance.randrange(2**31))
+        battle = arena.store.open_battle(
+            _voter(token),
             category=question.category if question else "",
             language=question.language if question else "",
             question_id=opening.question,
@@ -131,49 +260,24 @@ def arena_app(
         return {"battle": battle}
 
     @app.post("/api/battles/{battle}/turns")
-    def ask(battle: str, turn: Turn, voter: Voter = None) -> dict[str, bool]:
-        store.ask(battle, voter or "", turn.prompt)
+    def ask(battle: str, turn: Turn, request: Request, token: Token = None) -> dict[str, bool]:
+        arena.spend(request)
+        row = arena.store.battle(battle, _voter(token))
+        question = arena.bank.get(row["question_id"])
+        first = row["conversation_a"] == "[]"
+        if question and first and turn.prompt.strip() != question.turns[0].strip():
+            raise HTTPException(422, f"this battle is on question {question.id}; ask it as it is")
+        arena.store.ask(battle, _voter(token), turn.prompt)
         return {"asked": True}
 
     @app.get("/api/battles/{battle}/answers/{side}")
-    def answer(battle: str, side: Literal["a", "b"], voter: Voter = None) -> StreamingResponse:
-        row = store.battle(battle, voter or "")
-        talk = json.loads(row[f"conversation_{side}"])
-        if row["state"] != "open" or not talk or talk[-1]["role"] != "user":
-            raise NotAllowed("there is nothing to answer")
-        player = players[row[f"model_{side}"]]
-        pieces = _answer(store, player, (battle, voter or "", side), talk, settings)
-        return StreamingResponse(iterate_in_threadpool(pieces), media_type="application/x-ndjson")
+    def answer(battle: str, side: Literal["a", "b"], token: Token = None) -> StreamingResponse:
+        lines = arena.answers.begin(battle, _voter(token), side)
+        # A proxy that collects the pieces would show them all at once.
+        unbuffered = {"X-Accel-Buffering": "no"}
+        return StreamingResponse(lines, 200, unbuffered, "application/x-ndjson")
 
     @app.post("/api/battles/{battle}/vote")
-    def vote(battle: str, ballot: Ballot, voter: Voter = None) -> dict[str, str]:
-        first, second = store.vote(battle, voter or "", ballot.winner)
+    def vote(battle: str, ballot: Ballot, token: Token = None) -> dict[str, str]:
+        first, second = arena.store.vote(battle, _voter(token), ballot.winner)
         return {"model_a": first, "model_b": second}
-
-    return app
-
-
-def _answer(
-    store: Store,
-    player: Player,
-    where: tuple[str, str, str],
-    talk: list[dict[str, str]],
-    settings: Settings,
-) -> Iterator[str]:
-    """One side's answer as JSON lines: `text` pieces, then `done` or `error`. What fails voids the
-    battle, and so does a reader who leaves before the end.
-    """
-    battle, voter, side = where
-    started, said = time.monotonic(), []
-    try:
-        for piece in player.stream(talk, settings):
-            said.append(piece)
-            yield json.dumps({"text": piece}) + "\n"
-        store.answer(battle, voter, side, "".join(said), time.monotonic() - started)
-        yield json.dumps({"done": True}) + "\n"
-    except LangraftError as error:
-        store.void(battle, f"side {side}: {error}")
-        yield json.dumps({"error": "this side failed; the battle does not count"}) + "\n"
-    except GeneratorExit:
-        store.void(battle, f"side {side}: the page was closed before the answer was complete")
-        raise

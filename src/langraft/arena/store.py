@@ -34,10 +34,14 @@ create table if not exists battles (
   conversation_b text not null default '[]',
   seconds_a real not null default 0,
   seconds_b real not null default 0,
+  anony integer not null default 1,
   opened real not null,
   voted real
 )
 """
+# Pairs are counted at every battle; with it no transcript is read for that.
+INDEX = "create index if not exists meetings on battles (state, model_a, model_b)"
+MOST_TURNS = 20
 SIDES = ("a", "b")
 
 
@@ -59,9 +63,13 @@ class Store:
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            tables = {row[0] for row in self._db.execute("select name from sqlite_master")}
+            if tables and "battles" not in tables:
+                raise sqlite3.DatabaseError("it holds other tables")
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
             self._db.execute(SCHEMA)
+            self._db.execute(INDEX)
         except sqlite3.DatabaseError as error:
             raise BadInput(f"{path}: not an arena's database ({error})") from error
         self._db.row_factory = sqlite3.Row
@@ -135,6 +143,8 @@ class Store:
                 talk = json.loads(row[f"conversation_{side}"])
                 if talk and talk[-1]["role"] == "user":
                     raise NotAllowed("the last question is not answered yet")
+                if len(talk) >= 2 * MOST_TURNS:
+                    raise NotAllowed(f"a battle has at most {MOST_TURNS} questions; please vote")
                 self._write(row, side, [*talk, {"role": "user", "content": prompt}], 0.0)
 
     def answer(self, battle: str, voter: str, side: str, text: str, seconds: float) -> None:
@@ -167,6 +177,18 @@ class Store:
                 "update battles set state = 'void', reason = ? where id = ? and state = 'open'",
                 (reason, battle),
             )
+
+    def void_unfinished(self) -> int:
+        """Void the battles whose answers a server that is gone left incomplete; returns how many.
+        Those that only wait for a vote stay open.
+        """
+        with self._lock:
+            return self._db.execute(
+                "update battles set state = 'void', "
+                "reason = 'the server stopped before the answers were complete' "
+                "where state = 'open' and 'user' in (json_extract(conversation_a, '$[#-1].role'), "
+                "json_extract(conversation_b, '$[#-1].role'))"
+            ).rowcount
 
     def vote(self, battle: str, voter: str, winner: str) -> tuple[str, str]:
         """Decide a battle once and return the two names.
@@ -212,12 +234,13 @@ class Store:
                 self._db.execute(
                     "insert into battles (id, voter, model_a, model_b, state, winner, category, "
                     "language, question_id, settings, conversation_a, conversation_b, seconds_a, "
-                    "seconds_b, opened, voted) values (?,?,?,?,'voted',?,?,?,?,?,?,?,?,?,?,?)",
+                    "seconds_b, anony, opened, voted) "
+                    "values (?,?,?,?,'voted',?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         *(secrets.token_urlsafe(16), vote.judge, vote.model_a, vote.model_b),
                         *(vote.winner, vote.category, vote.language, vote.question_id),
                         *(_json(v) for v in (vote.settings, *_talks(vote))),
-                        *(vote.seconds_a, vote.seconds_b, vote.tstamp, vote.tstamp),
+                        *(vote.seconds_a, vote.seconds_b, vote.anony, vote.tstamp, vote.tstamp),
                     ),
                 )
         return len(new)
@@ -242,6 +265,7 @@ def _vote(row: sqlite3.Row) -> Vote:
         winner=row["winner"],
         judge=row["voter"],
         tstamp=row["voted"],
+        anony=bool(row["anony"]),
         category=row["category"],
         language=row["language"],
         question_id=row["question_id"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,24 @@ class Vote:
         return sum(m["role"] == "assistant" for m in self.conversation_a)
 
 
-FIELDS = {field.name for field in dataclasses.fields(Vote)}
+NUMBER, TEXT = frozenset({int, float}), frozenset({str})
+# What a field of a file must be, and the words for it; a bool is no number here.
+KINDS: dict[str, tuple[frozenset[type], str]] = {
+    "model_a": (TEXT, "a text"),
+    "model_b": (TEXT, "a text"),
+    "winner": (TEXT, "a text"),
+    "judge": (TEXT | {int}, "a text"),
+    "tstamp": (NUMBER, "a number of seconds"),
+    "anony": (frozenset({bool}), "true or false"),
+    "category": (TEXT, "a text"),
+    "language": (TEXT, "a text"),
+    "question_id": (TEXT | {int}, "a text"),
+    "conversation_a": (frozenset({list}), "a list of messages"),
+    "conversation_b": (frozenset({list}), "a list of messages"),
+    "settings": (frozenset({dict}), "an object"),
+    "seconds_a": (NUMBER, "a number of seconds"),
+    "seconds_b": (NUMBER, "a number of seconds"),
+}
 
 
 def read_votes(path: Path) -> list[Vote]:
@@ -93,8 +111,11 @@ def _lines(path: Path, stream: Iterable[bytes]) -> Iterator[Vote]:
         if not line.strip():
             continue
         try:
-            yield _vote(json.loads(line), f"{path}:{number}")
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            item = json.loads(line)
+            if b"\\u" in line:
+                json.dumps(item, ensure_ascii=False).encode()  # half a character
+            yield _vote(item, f"{path}:{number}")
+        except (json.JSONDecodeError, UnicodeError) as error:
             raise BadInput(f"{path}:{number}: not JSON ({error})") from error
 
 
@@ -110,24 +131,31 @@ def _list(path: Path, content: bytes) -> Iterator[Vote]:
 def _vote(item: Any, where: str) -> Vote:
     if not isinstance(item, dict):
         raise BadInput(f"{where}: a vote is an object, found {type(item).__name__}")
+    fields = {}
+    for key, value in item.items():
+        if key in KINDS and value is not None:
+            kinds, words = KINDS[key]
+            if type(value) not in kinds or (type(value) is float and not isfinite(value)):
+                raise BadInput(f"{where}: {key} must be {words}, found {value!r}")
+            fields[key] = value
     for key in ("model_a", "model_b", "winner"):
-        if not isinstance(item.get(key), str) or not item[key]:
-            raise BadInput(f"{where}: {key} is missing or no text (found {item.get(key)!r})")
-    if item["winner"] not in OUTCOMES:
+        if not fields.get(key):
+            raise BadInput(f"{where}: {key} is missing")
+    if fields["winner"] not in OUTCOMES:
         known = ", ".join(OUTCOMES)
-        raise BadInput(f"{where}: winner is {item['winner']!r}; it must be one of: {known}")
-    if item["model_a"] == item["model_b"]:
-        raise BadInput(f"{where}: {item['model_a']} against itself is no battle")
-    known_fields = {key: item[key] for key in FIELDS & item.keys() if item[key] is not None}
-    for side in ("conversation_a", "conversation_b"):
-        known_fields[side] = _conversation(known_fields.get(side, ()), f"{where}: {side}")
-    known_fields["question_id"] = str(known_fields.get("question_id", ""))
-    return Vote(**known_fields)
+        raise BadInput(f"{where}: winner is {fields['winner']!r}; it must be one of: {known}")
+    if fields["model_a"] == fields["model_b"]:
+        raise BadInput(f"{where}: {fields['model_a']} against itself is no battle")
+    for key in ("conversation_a", "conversation_b"):
+        if key in fields:
+            fields[key] = _conversation(fields[key], f"{where}: {key}")
+    for key in ("question_id", "judge"):
+        if key in fields:
+            fields[key] = str(fields[key])
+    return Vote(**fields)
 
 
-def _conversation(messages: Any, where: str) -> tuple[Message, ...]:
-    if not isinstance(messages, list | tuple):
-        raise BadInput(f"{where} is no list of messages")
+def _conversation(messages: list[Any], where: str) -> tuple[Message, ...]:
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("content"), str):
             raise BadInput(f"{where}: a message needs a role and a content, found {message!r}")

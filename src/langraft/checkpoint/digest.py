@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,16 +89,17 @@ class Witness:
 
     def _watched(self, tensor: StoredTensor) -> StoredTensor:
         self.seen[tensor.name] = tensor
-        sha, position = hashlib.sha256(), 0
+        sha, position, lock = hashlib.sha256(), 0, threading.Lock()
 
         def rows(start: int, stop: int) -> Tensor:
             nonlocal position
             block = tensor.rows(start, stop).to(tensor.dtype)
-            if start == position and tensor.name not in self.records:
-                sha.update(raw_bytes(block))
-                position = stop
-                if stop == tensor.height:
-                    self.records[tensor.name] = record(tensor, sha.hexdigest())
+            with lock:  # two tensors may be made of this one, by two threads
+                if start == position and tensor.name not in self.records:
+                    sha.update(raw_bytes(block))
+                    position = stop
+                    if stop == tensor.height:
+                        self.records[tensor.name] = record(tensor, sha.hexdigest())
             return block
 
         return dataclasses.replace(tensor, rows=rows)

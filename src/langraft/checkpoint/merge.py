@@ -257,7 +257,7 @@ def _change(adapter: Adapter, module: str, part: LowRank, tensors: dict[str, Sto
             f"{adapter.folder}: its change of {name!r} is {outputs} x {inputs} and the base's "
             f"tensor {list(old.shape)}; the adapter belongs to another model"
         )
-    tensors[name] = dataclasses.replace(old, rows=_low_rank_rows(old, part, across=across))
+    tensors[name] = dataclasses.replace(old, rows=low_rank_rows(old, part, across=across))
     if part.bias is not None:
         bias = _base_tensor(adapter, f"{module}.bias", tensors)
         shift = part.bias
@@ -279,15 +279,18 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _low_rank_rows(
+def low_rank_rows(
     old: StoredTensor, part: LowRank, *, across: bool
 ) -> Callable[[int, int], Tensor]:
-    """Rows of the changed matrix, in its stored dtype.
+    """Rows of the changed matrix, in its stored dtype; each sum is formed in float32 or wider and
+    rounded once.
 
     Args:
         across: the matrix is stored (in, out), so the change is transposed.
     """
-    wide = _wide(old.dtype)
+    # torch adds a product of bfloat16 matrices in float32 and rounds once, at half the cost
+    alike = {old.dtype, part.a.dtype, part.b.dtype} == {torch.bfloat16} and part.magnitude is None
+    wide = torch.bfloat16 if alike else _wide(old.dtype)
     held: dict[str, Tensor] = {}  # what all blocks need, dropped after the last
 
     def hold() -> None:

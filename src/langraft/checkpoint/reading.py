@@ -12,6 +12,7 @@ import json
 import math
 import pickle
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -258,12 +259,14 @@ class _Mapped:
         self._path = path
         self._state: Mapping[str, Tensor] | None = None
         self._touched = 0
+        self._lock = threading.Lock()
 
     def state(self) -> Mapping[str, Tensor]:
-        if self._state is None or self._touched > REMAP_BYTES:
-            self._state, self._touched = None, 0
-            self._state = self._map()
-        return self._state
+        with self._lock:
+            if self._state is None or self._touched > REMAP_BYTES:
+                self._state, self._touched = None, 0
+                self._state = self._map()
+            return self._state
 
     def _map(self) -> Mapping[str, Tensor]:
         try:

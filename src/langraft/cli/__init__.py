@@ -17,6 +17,7 @@ from langraft.cli import (
     evals,
     export,
     graft,
+    plan,
     run,
     serve,
     tokenizer,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 for verbs, name in (
     (run.app, None),
+    (plan.app, None),
     (corpus.app, "corpus"),
     (tokenizer.app, "tokenizer"),
     (graft.app, None),

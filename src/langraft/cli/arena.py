@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from langraft.cli.options import Json, answer
-from langraft.core.messages import console, say, table
+from langraft.core.messages import console, say, table, warn
 
 app = typer.Typer(help="Battles between models, judged and rated.", no_args_is_help=True)
 
@@ -20,7 +24,10 @@ Models = Annotated[
 Votes = Annotated[Path, typer.Argument(help="votes as JSON lines, or an arena's database")]
 System = Annotated[str, typer.Option(help="elo, bradley-terry or davidson")]
 Rounds = Annotated[int, typer.Option(min=10, max=100_000, help="bootstrap resamples")]
-KeyFile = Annotated[Path | None, typer.Option(help="a file with the API's key")]
+KeyFile = Annotated[Path | None, typer.Option(help="a file with the key of the models' APIs")]
+Patience = Annotated[
+    float, typer.Option(min=1, help="seconds without a word after which a model counts as stalled")
+]
 MaxTokens = Annotated[int, typer.Option(min=1, help="longest answer")]
 Temperature = Annotated[float, typer.Option(min=0, max=2)]
 
@@ -34,6 +41,10 @@ def arena_serve(
     port: int = 8100,
     temperature: Temperature = 0.7,
     max_tokens: MaxTokens = 512,
+    patience: Patience = 60.0,
+    per_minute: Annotated[
+        int, typer.Option(min=1, help="battles and questions of one address in a minute")
+    ] = 120,
     key_file: KeyFile = None,
     seed: int = 0,
 ) -> None:
@@ -41,24 +52,30 @@ def arena_serve(
 
     Example: `langraft arena serve base=smollm2-135m zh=runs/quickstart-zh/pretrain-adapt`
     """
-    import uvicorn
+    from langraft.core.errors import BadInput
 
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise BadInput("the page needs fastapi and uvicorn: pip install 'langraft[serve]'")
     from langraft.arena.players import Settings
     from langraft.arena.questions import read_questions
     from langraft.arena.server import arena_app
     from langraft.arena.store import Store
-    from langraft.core.errors import BadInput
+    from langraft.serve.http import bind, configured
 
-    found = players(models, key_file)
-    if len(found) < 2:
-        raise BadInput("an arena needs at least two models")
     bank = read_questions(questions)
-    store = Store(votes, list(found), seed)
-    settings = Settings(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    say(f"battle at http://{host}:{port}   votes: {votes}   rate them: langraft arena rate {votes}")
-    page = arena_app(store, found, bank, settings, seed)
-    uvicorn.run(page, host=host, port=port, log_level="warning")
-    store.close()
+    with players(models, key_file, patience) as found, bind(host, port) as listener:
+        if len(found) < 2:
+            raise BadInput("an arena needs at least two models")
+        with contextlib.closing(Store(votes, list(found), seed)) as store:
+            if lost := store.void_unfinished():
+                say(f"{lost} battles were cut off when the server stopped; they do not count")
+            started(found)
+            settings = Settings(temperature=temperature, max_tokens=max_tokens)
+            page = arena_app(store, found, bank, settings, seed, per_minute)
+            place = f"http://{host}:{listener.getsockname()[1]}"
+            kept = escape(str(votes))
+            say(f"battle at {place}   votes: {kept}   rate them: langraft arena rate {kept}")
+            configured(page).run(sockets=[listener])
 
 
 @app.command("judge")
@@ -76,60 +93,101 @@ def arena_judge(
     limit: Annotated[int | None, typer.Option(min=1, help="only the first questions")] = None,
     temperature: Temperature = 0.7,
     max_tokens: MaxTokens = 512,
+    judge_tokens: Annotated[int, typer.Option(min=1, help="the judge's longest reply")] = 1024,
+    patience: Patience = 60.0,
     price_in: Annotated[float, typer.Option(help="the judge's price a million tokens read")] = 0.0,
     price_out: Annotated[float, typer.Option(help="and a million written")] = 0.0,
     key_file: KeyFile = None,
+    judge_key_file: Annotated[Path | None, typer.Option(help="the key of the judge's API")] = None,
     json_: Json = False,
 ) -> None:
     """Let a model judge: every pair on every question, in both orders; a tie where they disagree.
 
     The same command goes on where an earlier one stopped.
 
-    Example: `langraft arena judge a=http://127.0.0.1:8000/v1 b=http://127.0.0.1:8001/v1
+    Example: `langraft arena judge base=smollm2-135m zh=runs/quickstart-zh/pretrain-adapt
     --judge http://127.0.0.1:8002/v1 --questions question.jsonl --out battle`
     """
-    from langraft.arena.judge import (
-        Jury,
-        answers_of,
-        judge_battles,
-        judge_scores,
-        kappa,
-        save_votes,
-    )
+    from langraft.arena.judge import Jury, answers_of, spent
     from langraft.arena.players import Settings
-    from langraft.arena.questions import read_questions, read_references
+    from langraft.arena.questions import read_questions, with_references
     from langraft.arena.verdicts import template as form_of
+    from langraft.core.errors import BadInput
 
-    form = form_of(template)
-    bank = read_questions(questions)[:limit]
-    if references is not None:
-        given = read_references(references)
-        bank = [dataclasses.replace(q, references=given.get(q.id, q.references)) for q in bank]
-    jury = Jury(next(iter(players([judge], key_file).values())), form, workers)
+    form, bank = form_of(template), with_references(read_questions(questions), references)[:limit]
+    people = votes_of(human) if human else None
     settings = Settings(temperature=temperature, max_tokens=max_tokens)
-    answers = {
-        name: answers_of(player, bank, settings, out, workers)
-        for name, player in players(models, key_file).items()
-    }
+    answers = {}
+    with players(models, key_file, patience) as found:
+        if form.kind == "verdict" and len(found) < 2:
+            raise BadInput("verdicts compare two models; for one, take --template score-zh")
+        for name, player in found.items():
+            answers[name] = answers_of(player, bank, settings, out, workers=workers)
+            player.close()  # its memory is for the next one
     result: dict[str, Any] = {"questions": len(bank), "template": template}
-    if form.kind == "score":
-        grades = judge_scores(jury, bank, answers, out)
-        result["scores"] = {name: mean_score(found.values()) for name, found in grades.items()}
-        rows = [(n, s["mean"], s["graded"], s["invalid"]) for n, s in result["scores"].items()]
-        console.print(table("grades", ("model", "mean", "graded", "invalid"), rows))
-    else:
-        battles = judge_battles(jury, bank, answers, out)
-        count = save_votes(battles, bank, answers, jury.judge.name, out)
-        swayed = sum(len(set(b["verdicts"])) > 1 for b in battles)
-        result |= {"battles": len(battles), "valid": count, "orders_disagree": swayed}
-        if human is not None:
-            result["agreement"] = kappa(votes_of(out / "votes.jsonl"), votes_of(human))
-        say(f"{count} votes in {out / 'votes.jsonl'}; the two orders disagreed on {swayed}")
-    usage = jury.judge.usage
+    with players([judge], judge_key_file, patience) as found:
+        (judging,) = found.values()
+        jury = Jury(judging, form, workers, max_tokens=judge_tokens)
+        result |= (graded if form.kind == "score" else fought)(jury, bank, answers, out)
+    if people is not None and form.kind == "verdict":
+        result["agreement"] = agreement(out, people)
+    usage = spent(out, judging.name)
     cost = (usage.prompt * price_in + usage.completion * price_out) / 1e6
     result |= {"judge_tokens": dataclasses.asdict(usage), "cost": cost}
-    say(f"the judge read {usage.prompt:,} tokens and wrote {usage.completion:,}: {cost:.4f}")
+    priced = f": {cost:.4f}" if price_in or price_out else ""
+    say(f"the judge read {usage.prompt:,} tokens and wrote {usage.completion:,}{priced}")
     answer(result, json_)
+
+
+def fought(jury: Any, bank: Any, answers: Any, out: Path) -> dict[str, Any]:
+    """Battles judged, told and written as votes."""
+    from langraft.arena.judge import judge_battles, save_votes
+
+    battles = judge_battles(jury, bank, answers, out)
+    count = save_votes(battles, bank, answers, jury.judge.name, out)
+    swayed = sum(len(set(battle["verdicts"])) > 1 for battle in battles)
+    say(
+        f"{count} of {len(battles)} battles decided: {out / 'votes.jsonl'}; "
+        f"the two orders disagreed on {swayed}"
+    )
+    if 2 * count < len(battles):
+        warn(
+            f"{jury.judge.name} gave no verdict on {len(battles) - count} battles; a model that "
+            "cannot follow the template is no judge (its replies are in judgements.jsonl)"
+        )
+    return {"battles": len(battles), "valid": count, "orders_disagree": swayed}
+
+
+def graded(jury: Any, bank: Any, answers: Any, out: Path) -> dict[str, Any]:
+    """Answers graded, told as a table."""
+    from langraft.arena.judge import judge_scores
+
+    scores = {
+        name: mean_score(list(found.values()))
+        for name, found in judge_scores(jury, bank, answers, out).items()
+    }
+    rows = [
+        (escape(n), "" if s["mean"] is None else f"{s['mean']:.2f}", s["graded"], s["invalid"])
+        for n, s in scores.items()
+    ]
+    console.print(table("grades from 1 to 10", ("model", "mean", "graded", "invalid"), rows))
+    return {"scores": scores}
+
+
+def agreement(out: Path, people: list[Any]) -> dict[str, float] | None:
+    """How far the judge's votes in `out` agree with people's; None without common battles."""
+    from langraft.arena.judge import VOTES, kappa
+
+    judged = votes_of(out / VOTES) if (out / VOTES).stat().st_size else []
+    found = kappa(judged, people)
+    if found is None:
+        warn("people and the judge decided no battle in common, so there is no agreement to tell")
+    else:
+        say(
+            f"on {found['battles']} battles that people decided too, {found['agreement']:.0%} "
+            f"of the verdicts are equal; kappa {found['kappa']:.2f}"
+        )
+    return found
 
 
 @app.command("rate")
@@ -146,13 +204,18 @@ def arena_rate(
     keys = ("rank", "rating", "interval", "battles", "won", "tied", "lost")
     cells = [
         (
-            *(row["model"], row["rank"]),
-            *(f"{row['rating']:.0f}", f"{row['low']:.0f} to {row['high']:.0f}"),
+            *(escape(row["model"]), row["rank"]),
+            *(
+                f"{row['rating']:.0f}{' ?' if row['open'] else ''}",
+                f"{row['low']:.0f} to {row['high']:.0f}",
+            ),
             *(row["battles"], row["wins"], row["ties"], row["losses"]),
         )
         for row in found["leaderboard"]
     ]
     console.print(table(f"{system}, {found['votes']:,} votes", ("model", *keys), cells))
+    if any(row["open"] for row in found["leaderboard"]):
+        say("? never won, or never lost, against the others: a bound, not an estimate")
     answer(found, json_)
 
 
@@ -226,23 +289,37 @@ def votes_of(path: Path) -> list[Any]:
     return found
 
 
-def mean_score(grades: Any) -> dict[str, Any]:
+def mean_score(grades: list[float | None]) -> dict[str, Any]:
     """The mean of the grades that are there, how many they are, and how many are not."""
     there = [grade for grade in grades if grade is not None]
     mean = sum(there) / len(there) if there else None
-    return {"mean": mean, "graded": len(there), "invalid": len(list(grades)) - len(there)}
+    return {"mean": mean, "graded": len(there), "invalid": len(grades) - len(there)}
 
 
-def players(specs: list[str], key_file: Path | None) -> dict[str, Any]:
-    """The models that `specs` name, by name."""
-    from langraft.arena.players import endpoint
+@contextlib.contextmanager
+def players(specs: list[str], key_file: Path | None, patience: float) -> Iterator[dict[str, Any]]:
+    """The models that `specs` name, by name; what they hold is let go of at the end."""
+    from langraft.arena.local import player as player_of
     from langraft.core.errors import BadInput
 
+    if key_file is not None and not key_file.is_file():
+        raise BadInput(f"{key_file}: no such file; it should hold the API's key")
     key = key_file.read_text().strip() if key_file else ""
     found: dict[str, Any] = {}
-    for spec in specs:
-        player = endpoint(spec, key)
-        if player.name in found:
-            raise BadInput(f"two models are called {player.name!r}; name them: NAME={spec}")
-        found[player.name] = player
-    return found
+    with contextlib.ExitStack() as stack:
+        for spec in specs:
+            one = player_of(spec, key, patience)
+            stack.callback(one.close)
+            if one.name in found:
+                raise BadInput(f"two models are called {one.name!r}; name them: NAME={spec}")
+            found[one.name] = one
+        yield found
+
+
+def started(found: dict[str, Any]) -> None:
+    """Start the models of this machine, one after another: each may use all of it."""
+    from langraft.arena.local import Local
+
+    for one in found.values():
+        if isinstance(one, Local):
+            one.start()

@@ -16,14 +16,16 @@ app = typer.Typer(help="Raw text to clean documents.", no_args_is_help=True)
 
 @app.command("build")
 def corpus_build(recipe: RecipePath, out: Out, set_: Set = None, json_: Json = False) -> None:
-    """Read, clean, filter, deduplicate and split the recipe's sources.
+    """Read, clean, filter, deduplicate and split the recipe's sources, and write a page of it.
 
     Example: `langraft corpus build recipes/quickstart-zh.yaml --out corpus`
     """
     from langraft.core.errors import BadInput
     from langraft.core.manifest import MANIFEST, run_stage
     from langraft.corpus.build import build_stage
+    from langraft.corpus.evaluate import GLANCE, evaluate_corpus
     from langraft.recipe import load_recipe, needs
+    from langraft.report.corpus import PAGE, write_corpus_page
 
     loaded = load_recipe(recipe, set_ or [])
     needs(loaded, "corpus", "language")
@@ -44,8 +46,10 @@ def corpus_build(recipe: RecipePath, out: Out, set_: Set = None, json_: Json = F
         cluster=loaded.hardware.cluster,
         count_tokens=counter,
     )
-    answer(run_stage(out.resolve().parent, stage)["results"], json_)
-    say(f"corpus: {out}   look at it with: langraft corpus inspect {out}")
+    built = run_stage(out.resolve().parent, stage)["results"]
+    page = write_corpus_page(evaluate_corpus(out, counter, GLANCE), out / PAGE)
+    say(f"corpus: {out}   page: {page}   more: langraft corpus inspect {out}")
+    answer(built, json_)
 
 
 @app.command("thresholds")

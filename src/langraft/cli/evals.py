@@ -28,6 +28,10 @@ Protocol = Annotated[
 ]
 Shots = Annotated[int | None, typer.Option(help="worked examples; else the suite's usual number")]
 Limit = Annotated[int | None, typer.Option(help="only so many questions of each subject")]
+Subjects = Annotated[list[str] | None, typer.Option(help="only this subject; may be repeated")]
+Choices = Annotated[
+    int | None, typer.Option(help="only questions with one right answer among so many")
+]
 Window = Annotated[int | None, typer.Option(help="tokens the model reads at most")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16, or auto: bf16 on a GPU")]
 Seed = Annotated[int | None, typer.Option(help="draw the worked examples; else the first")]
@@ -44,12 +48,13 @@ def eval_choice(
     protocol: Protocol = None,
     shots: Shots = None,
     limit: Limit = None,
-    subject: Annotated[list[str] | None, typer.Option(help="only this subject")] = None,
+    subject: Subjects = None,
     split: Annotated[str | None, typer.Option(help="another split of the files")] = None,
     seed: Seed = None,
     window: Window = None,
     precision: Precision = "auto",
     plain: Annotated[bool, typer.Option(help="read every prompt whole, to compare")] = False,
+    choices: Choices = None,
     corpus: Annotated[
         list[str] | None, typer.Option(help="training texts: also score without their items")
     ] = None,
@@ -66,7 +71,7 @@ def eval_choice(
     from langraft.checkpoint.bases import resolve_base
     from langraft.evals.open import open_reader
     from langraft.evals.ranks import joined
-    from langraft.evals.suites import load_exam
+    from langraft.evals.suites import load_exam, with_choices
 
     exam = load_exam(
         *(suite, data, Path()),
@@ -76,6 +81,7 @@ def eval_choice(
         limit=limit,
         seed=seed,
     )
+    exam = with_choices(exam, choices) if choices else exam
     folder = resolve_base(model, Path())
     with joined() as ranks:
         reader = open_reader(folder, window=window, precision=precision, share=not plain)
@@ -165,6 +171,8 @@ def eval_mismatch(
     protocol: Protocol = None,
     shots: Shots = None,
     limit: Limit = None,
+    subject: Subjects = None,
+    choices: Choices = None,
     precision: Precision = "auto",
     json_: Json = False,
 ) -> None:
@@ -180,7 +188,7 @@ def eval_mismatch(
     from langraft.evals.open import open_reader
     from langraft.evals.statistics import Estimate
     from langraft.evals.suite import evaluate
-    from langraft.evals.suites import SUITES, load_exam
+    from langraft.evals.suites import SUITES, load_exam, with_choices
 
     if not 0 <= published <= 100:
         raise BadInput(f"--published {published}: a score in per cent is between 0 and 100")
@@ -191,8 +199,13 @@ def eval_mismatch(
 
     def score(setting: Setting) -> Estimate:
         exam = load_exam(
-            *(suite, data, Path()), shots=setting.shots, limit=limit, seed=setting.seed
+            *(suite, data, Path()),
+            shots=setting.shots,
+            subjects=subject or (),
+            limit=limit,
+            seed=setting.seed,
         )
+        exam = with_choices(exam, choices) if choices else exam
         reader = dataclasses.replace(whole, window=min(setting.window or 1 << 30, whole.window))
         results = _results(reader, exam, setting.protocol, None)
         return evaluate(reader, exam, setting.protocol, results).main

@@ -107,22 +107,34 @@ def export_table_command(
         list[str] | None, typer.Option("--type", help="types to measure; default: all plain ones")
     ] = None,
     max_bytes: Annotated[int, typer.Option(help="score at most so many UTF-8 bytes")] = 20_000,
+    suite: Annotated[str | None, typer.Option(help="an exam as well: ceval, cmmlu, ...")] = None,
+    data: Annotated[str, typer.Option(help="where the exam lies")] = ".",
+    protocol: Annotated[str | None, typer.Option(help="as in `langraft eval choice`")] = None,
+    shots: Annotated[int | None, typer.Option(help="worked examples")] = None,
+    limit: Annotated[int | None, typer.Option(help="questions of each subject")] = None,
     json_: Json = False,
 ) -> None:
-    """Size, perplexity, bits per byte and speed of every GGUF type; Markdown, JSON and a plot.
+    """Size, perplexity, bits per byte, exam and speed of every GGUF type; Markdown, JSON, plot.
 
     Example: `langraft export table runs/quickstart-zh/pretrain-adapt --text zh.jsonl.zst --out
     table`
     """
     from langraft.checkpoint.bases import resolve_base
-    from langraft.export.tabulate import DEFAULT_TYPES, quantisation_table
+    from langraft.evals.protocols import fitting
+    from langraft.evals.suites import load_exam
+    from langraft.export.tabulate import DEFAULT_TYPES, Questions, quantisation_table
 
+    questions = None
+    if suite is not None:
+        exam = load_exam(suite, data, Path(), shots=shots, limit=limit)
+        questions = Questions(exam, protocol or fitting(suite)[0])
     found = quantisation_table(
         resolve_base(model, Path()),
         texts_of(text),
         out,
         type_ or DEFAULT_TYPES,
         max_bytes=max_bytes,
+        questions=questions,
     )
     say((out / "table.md").read_text())
     answer(found, json_)

@@ -45,10 +45,20 @@ def run_command(
         go(this, until=until, fresh=fresh, twin=twin)
     finally:
         this.leave()
+    _corpus_page(this.out / "corpus")
     page = write_report(this.out)
     result = show(this)
     say(f"report: {page}")
     answer({**result, "report": str(page)}, json_)
+
+
+def _corpus_page(folder: Path) -> None:
+    """The page of the run's corpus, which the report links to."""
+    from langraft.corpus.evaluate import COUNTS, GLANCE, evaluate_corpus
+    from langraft.report.corpus import PAGE, write_corpus_page
+
+    if (folder / COUNTS).is_file():
+        write_corpus_page(evaluate_corpus(folder, most_bytes=GLANCE), folder / PAGE)
 
 
 @app.command("train")

@@ -30,6 +30,9 @@ def tokenizer_extend(
     text: Texts,
     out: Out,
     size: Annotated[str, typer.Option(help="pieces to add, or auto")] = "1600",
+    vocabulary: Annotated[
+        int | None, typer.Option(help="instead of --size: pieces in all, the base's included")
+    ] = None,
     method: Annotated[
         str, typer.Option(help="continued-bpe, union, characters or list")
     ] = "continued-bpe",
@@ -59,19 +62,24 @@ def tokenizer_extend(
 
     rules = Rules(tuple(script or ["Han"]), mixed=mixed, min_frequency=min_frequency)
     found: dict[str, Any] = {}
-    if size == "auto":
+    wanted: int | None = None
+    if vocabulary is not None:
+        pass
+    elif size == "auto":
         swept = _sweep(base, text, held, None, rules, budget, config)
         found["sweep"] = swept.as_dict()
         say(swept.reason)
         if not swept.size:
             answer(found | {"added_pieces": 0}, json_)
             return
-        wanted: int | None = swept.size
+        wanted = swept.size
     elif size.isdecimal() or (size == "all" and pieces is not None):
         wanted = int(size) if size.isdecimal() else None
     else:
         raise BadInput(f"--size {size}: give a number, auto, or, with --pieces, all")
-    growth = Growth(method, wanted, rules, pieces, not all_pieces, not all_pieces, pad_token)
+    growth = Growth(
+        method, wanted, rules, pieces, not all_pieces, not all_pieces, pad_token, vocabulary
+    )
     found |= grow(tokenizer_path(base), stream_of(text), growth, out)
     say(f"added {found['added_pieces']:,} pieces to {found['base_pieces']:,}: {out}")
     answer(found, json_)
@@ -157,6 +165,10 @@ def tokenizer_check(
     new: Annotated[
         list[str] | None, typer.Option(help="new-language text, best not learnt from")
     ] = None,
+    golden: Annotated[
+        list[Path] | None,
+        typer.Option(help="published encodings of the base, NAME.inp with NAME.out beside it"),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Prove the tokenizer contract; exit 1 with a counter-example when it does not hold.
@@ -171,7 +183,7 @@ def tokenizer_check(
     lines = (line for text in stream_of(old) for line in text.split("\n") if line)
     fresh = texts_of(new or [])
     path = tokenizer_path(base)
-    proofs = check_tokenizer(path, extended, lines, fresh)
+    proofs = check_tokenizer(path, extended, lines, fresh, golden or [])
     verdict = {True: "holds", False: "FAILS"}
     rows = [
         (

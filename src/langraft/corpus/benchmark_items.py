@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from langraft.core.errors import BadInput
+from langraft.core.io import open_binary
 from langraft.corpus.decontaminate import Item
 from langraft.corpus.readers import read_texts
 
 Texts = Iterator[tuple[str, str]]  # id of the item within its file, text
+ARCHIVES = (".tar", ".tar.gz", ".tar.bz2", ".tar.zst")
 
 
 class Layout(NamedTuple):
@@ -27,23 +32,39 @@ def benchmark_items(suites: Mapping[str, Path]) -> Iterator[Item]:
 
     Args:
         suites: for each suite, the folder that holds the files of its publisher as `SUITES` says,
-            of which every split is read; or, for a suite of any name, a file that corpora may be in
-            too (`read_texts`), each text an item.
+            of which every split is read, or a tar archive of that folder; or, for a suite of any
+            name, a file that corpora may be in too (`read_texts`), each text an item.
 
     Raises:
         BadInput: a folder's suite is unknown, its files are missing or have another layout.
     """
-    for suite, place in suites.items():
-        if place.is_file():
-            for record in read_texts(place):
-                yield Item(suite, f"{place.name}:{record.line}", record.text)
-        elif suite in SUITES:
-            yield from _suite(suite, place)
-        else:
-            raise BadInput(
-                f"corpus.decontaminate.suites.{suite}: no layout of a folder has that name; "
-                f"known: {', '.join(SUITES)}; or give a file of items"
-            )
+    with contextlib.ExitStack() as stack:
+        unpacked: dict[Path, Path] = {}
+        for suite, place in suites.items():
+            if place.name.endswith(ARCHIVES) and place not in unpacked:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                _unpack(place, folder)
+                unpacked[place] = folder
+            place = unpacked.get(place, place)
+            if place.is_file():
+                for record in read_texts(place):
+                    yield Item(suite, f"{place.name}:{record.line}", record.text)
+            elif suite in SUITES:
+                yield from _suite(suite, place)
+            else:
+                raise BadInput(
+                    f"corpus.decontaminate.suites.{suite}: no layout of a folder has that name; "
+                    f"known: {', '.join(SUITES)}; or give a file of items"
+                )
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar archive; members that would land outside of `folder` are refused."""
+    try:
+        with open_binary(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
+            members.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        raise BadInput(f"{archive}: not a tar archive that can be unpacked ({error})") from error
 
 
 def _suite(suite: str, folder: Path) -> Iterator[Item]:

@@ -79,7 +79,7 @@ def build_corpus(
     """
     plan = plan_of(corpus, new_language, root, (out / WORK).resolve())
     with disk_errors(out):
-        _begin(plan, new_language)
+        _begin(plan, new_language, root)
         tools = make_tools(corpus, root, plan.work, count_tokens, bits_per_byte)
         plan = dataclasses.replace(plan, tools=tools)
         accounts, malformed, documents, extras = _shards(plan, cluster)
@@ -87,7 +87,7 @@ def build_corpus(
             counts = finish_corpus(
                 plan, out, cluster, accounts, malformed, documents, reader, extras
             )
-        remove(plan.work)
+        _discard(plan.work)
     return counts
 
 
@@ -134,19 +134,25 @@ def build_stage(
     return Stage(name, settings, input_hashes(corpus, root), work)
 
 
-def _begin(plan: Plan, new_language: str) -> None:
+def _begin(plan: Plan, new_language: str, root: Path) -> None:
     """Keep an earlier, killed build's work if it was for the same settings and files."""
-    stamps = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for files in plan.files
-        for path in files
-    ]
+    files = [path for found in plan.files for path in found]
+    quality, suites = plan.corpus.quality, plan.corpus.decontaminate.suites.values()
+    files += [*plan.sensitive_files, *expand((*quality.reference, *quality.bad), root)]
+    files += [root / path for path in suites if (root / path).exists()]
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     settings = [plan.corpus.model_dump(mode="json"), new_language, stamps]
     mark, wanted = plan.work / FINGERPRINT, sha256_json(settings)
     if not mark.exists() or mark.read_text() != wanted:
-        remove(plan.work)
+        _discard(plan.work)
         plan.work.mkdir(parents=True)
         write_atomic(mark, wanted)
+
+
+def _discard(work: Path) -> None:
+    """Delete unfinished work; its mark goes first, so that nobody takes up half of it."""
+    (work / FINGERPRINT).unlink(missing_ok=True)
+    remove(work)
 
 
 def _read_named(plan: Plan, name: str) -> str:

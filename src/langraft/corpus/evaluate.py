@@ -27,12 +27,14 @@ from typing import Any
 
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
+from langraft.core.manifest import read_manifest
 from langraft.core.messages import bar
 from langraft.corpus.documents import Document, read_documents
 
 COUNTS, DROPPED, TRAIN, SUFFIX = "counts.json", "dropped.jsonl", "train", ".jsonl.zst"
 SAMPLES, CLUSTERS, HITS = "samples.jsonl", "clusters.jsonl", "contamination.jsonl"
 BYTES = 200_000_000  # of each source; documents lie in the order of hashes: the first are a sample
+GLANCE = 2_000_000  # the same for the page that comes with a build
 SHOWN = 12
 SNIPPET = 600  # characters
 SHORTEST_LINE = 10  # characters; shorter lines repeat without harm
@@ -160,7 +162,7 @@ def evaluate_corpus(
         "folder": str(folder),
         "looked_at": {name: _totals(look) for name, look in looks.items()},
         "sources": counts["sources"],
-        "steps": counts.get("steps") or _steps(counts["sources"]),
+        "steps": _with_seconds(folder, counts.get("steps") or _steps(counts["sources"])),
         "histograms": [dataclasses.asdict(h) for h in _histograms(list(looks.values()))],
         "languages": _total(look.languages for look in looks.values()),
         "mixed": _total(look.mixed for look in looks.values()),
@@ -241,6 +243,13 @@ def _steps(sources: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
     steps[-1]["bytes"] = total("train_bytes")
     return steps
+
+
+def _with_seconds(folder: Path, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps with the CPU-seconds that the stage's manifest has of them, where there is one."""
+    manifest = read_manifest(folder)
+    spent = manifest["results"].get("seconds", {}) if manifest else {}
+    return [{**step, "seconds": spent.get(step["step"], 0.0)} for step in steps]
 
 
 def _histograms(looks: Sequence[Look]) -> Iterator[Histogram]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.leak import LARGEST_SHARE
 from langraft.corpus.near import find_band, prepare
 from langraft.corpus.plan import Plan, appearing
-from langraft.corpus.running import run
+from langraft.corpus.running import run, spent
 from langraft.corpus.writing import Frame, frames, guard_part, join, store_frames, write_frame
 
 COUNTS, DROPPED, SAMPLES = "counts.json", "dropped.jsonl", "samples.jsonl"
@@ -49,7 +50,7 @@ def finish_corpus(
         choosing.drop(documents, reader, accounts, "mixture", trained & ~kept, choosing.MIXTURE)
         trained = kept
     parts = {TRAIN: trained, HOLDOUT: held}
-    _write(plan, out, documents, parts, bin_of, cluster)
+    seconds = _write(plan, out, documents, parts, bin_of, cluster)
     counts: dict[str, Any] = {
         "sources": {
             source.name: _source(plan, number, documents, parts, accounts[number], malformed)
@@ -62,7 +63,7 @@ def finish_corpus(
     }
     _write_records(plan, out, accounts, malformed, extras)
     write_json(out / COUNTS, counts)
-    return {**counts, "seconds": _seconds(accounts)}
+    return {**counts, "seconds": {**_seconds(accounts), "write": round(seconds, 2)}}
 
 
 def _deduplicate(
@@ -74,12 +75,17 @@ def _deduplicate(
     extras: dict[str, list[Any]],
 ) -> None:
     if plan.corpus.dedup.exact:
+        started = time.thread_time()
         choosing.drop_copies(documents, reader, accounts)
+        accounts[0].step("exact").seconds += time.thread_time() - started
     if plan.corpus.dedup.minhash is not None:
         chosen = prepare(plan, documents)
         bands = [str(band) for band in range(plan.corpus.dedup.minhash.bands)]
-        run(plan, "near duplicates", find_band, bands, cluster, int(documents.size.sum()))
+        size = int(documents.size.sum())
+        notes = run(plan, "near duplicates", find_band, bands, cluster, size)
+        started = time.thread_time()
         _, extras["clusters"] = choosing.drop_near_copies(plan, documents, chosen, reader, accounts)
+        accounts[0].step("minhash").seconds += spent(notes) + time.thread_time() - started
 
 
 def _hold_out(
@@ -94,13 +100,14 @@ def _hold_out(
     with appearing(plan.work / "guard" / "held.npz") as path, path.open("wb") as stream:
         np.savez(stream, data=texts.data, offsets=texts.offsets)
     size = int(documents.size.sum())
-    run(plan, "compare with the hold-out", guard_part, documents.parts, cluster, size)
+    notes = run(plan, "compare with the hold-out", guard_part, documents.parts, cluster, size)
     shares = [np.load(plan.work / "guard" / f"{part}.npy") for part in documents.parts]
     near = np.concatenate(shares) > LARGEST_SHARE
     keys = documents.keys.view([("high", np.uint64), ("low", np.uint64)])[:, 0]
     near |= np.isin(keys, keys[held])
     gone = near & documents.alive & ~held
     choosing.drop(documents, reader, accounts, "holdout", gone, choosing.NEAR_HOLDOUT)
+    accounts[0].step("holdout").seconds += spent(notes)
     for source, account in enumerate(accounts):
         if not (documents.alive & ~held & (documents.source == source)).any():
             raise choosing.nothing_left(plan.corpus.sources[source].name, account)
@@ -114,8 +121,12 @@ def _write(
     parts: Mapping[str, Mask],
     bin_of: Numbers,
     cluster: str | None,
-) -> None:
-    """Write every part of every source: bins one after the other, each in the order of keys."""
+) -> float:
+    """Write every part of every source: bins one after the other, each in the order of keys.
+
+    Returns:
+        CPU-seconds of all workers.
+    """
     files: dict[Path, list[Frame]] = {}
     for part, chosen in parts.items():
         (out / part).mkdir(parents=True, exist_ok=True)
@@ -126,10 +137,11 @@ def _write(
             store_frames(plan, found, documents, bin_of)
             files[out / part / f"{source.name}{SUFFIX}"] = found
     names = [frame.name for found in files.values() for frame in found]
-    run(plan, "write", write_frame, names, cluster, int(documents.size.sum()))
+    notes = run(plan, "write", write_frame, names, cluster, int(documents.size.sum()))
     for path, found in files.items():
         with open_atomic(path) as stream:
             join(plan.work / "write", found, stream)
+    return spent(notes)
 
 
 def _source(

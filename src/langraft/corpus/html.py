@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from langraft.corpus.kernels.measure import ENTITIES, TAGS
+from langraft.corpus.kernels.markup import ENTITIES, TAGS
 
 _HIDDEN = re.compile(
     r"<(script|style|noscript|template)\b[^<>]*>.*?</\1\s*>|<!--.*?-->", re.I | re.S

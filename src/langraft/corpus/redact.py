@@ -13,7 +13,8 @@ from langraft.corpus.kernels.texts import Texts
 
 PATTERNS: Mapping[str, re.Pattern[str]] = {
     "email": re.compile(
-        r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
+        r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])",
+        re.ASCII,  # a Chinese character may stand right beside an address
     ),
     # GB 11643-1999: six digits of the region, date of birth, three of order, a check digit
     "identity": re.compile(
@@ -44,6 +45,7 @@ _LAST = "10X98765432"
 _HARMLESS_IP = re.compile(
     r"(?:0|10|127|192\.168|169\.254|172\.(?:1[6-9]|2\d|3[01])|192\.0\.2|198\.51\.100|203\.0\.113|255)\."
 )
+SMALL_PART = 30  # four parts below it are taken for a section or a version
 _KEY_MARKS = (
     b"PRIVATE KEY",
     b"sk-",
@@ -61,7 +63,8 @@ _KEY_MARKS = (
 def redact(texts: Texts, kinds: Sequence[str]) -> tuple[Texts, Counter[str], dict[int, str]]:
     """Replace every match of the named `PATTERNS` by its label, such as `<email>`.
 
-    An identity number must have a right check digit; private and documentation IP addresses stay.
+    An identity number must have a right check digit; private and documentation IP addresses stay,
+    and so does what looks like the number of a section.
 
     Returns:
         The texts, how many matches of each kind were replaced, and the changed texts by number.
@@ -95,12 +98,21 @@ def _replace(kind: str, text: str, counts: Counter[str]) -> str:
     def label(match: re.Match[str]) -> str:
         if kind == "identity" and not valid_identity(match[0]):
             return match[0]
-        if kind == "ip" and _HARMLESS_IP.match(match[0]):
+        if kind == "ip" and not names_someone(match[0]):
             return match[0]
         counts[kind] += 1
         return f"<{kind}>"
 
     return PATTERNS[kind].sub(label, text)
+
+
+def names_someone(address: str) -> bool:
+    """Whether an IPv4 address is a public one and does not look like the number of a section or a
+    version, such as 1.1.2.1.
+    """
+    if _HARMLESS_IP.match(address):
+        return False
+    return any(int(part) >= SMALL_PART for part in address.split("."))
 
 
 def valid_identity(number: str) -> bool:

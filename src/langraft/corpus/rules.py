@@ -153,7 +153,15 @@ def thresholds(table: str, overrides: Mapping[str, float] | None = None) -> Thre
     for key, limit in (overrides or {}).items():
         _check(key, limit, table)
         limits[key] = float(limit)
-    return Thresholds(table, chosen.scripts, {key: limits[key] for key in RULES if key in limits})
+    able = {key: limits[key] for key in RULES if key in limits and not _idle(key, limits[key])}
+    return Thresholds(table, chosen.scripts, able)
+
+
+def _idle(key: str, limit: float) -> bool:
+    """Whether nothing can break the limit; it is not measured then."""
+    if key.startswith("min_"):
+        return limit == 0
+    return limit >= 1 and key not in UNBOUNDED
 
 
 def thresholds_for(
@@ -190,11 +198,13 @@ def judge(texts: Texts, limits: Thresholds) -> list[Verdict]:
     import numpy as np
 
     keys = list(limits.limits)
+    if not keys:
+        return [KEPT] * len(texts)
     matrix = measured(texts, keys, limits.scripts)
     bounds = np.array([limits.limits[key] for key in keys])
     lower = np.array([key.startswith("min_") for key in keys])
     broken = np.where(lower, matrix < bounds, matrix > bounds)
-    first = np.argmax(broken, axis=1) if keys else np.zeros(len(texts), int)
+    first = np.argmax(broken, axis=1)
     verdicts = [KEPT] * len(texts)
     for row in np.flatnonzero(broken.any(axis=1)).tolist():
         column = int(first[row])

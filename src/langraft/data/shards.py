@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import mmap
 import multiprocessing
 import os
 from collections import deque
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from langraft.core.errors import BadInput
 from langraft.core.io import PARTIAL, disk_errors, remove
-from langraft.tokenizer.encoder import Encoder, load_encoder
+from langraft.tokenizer.dropout import Dropout
+from langraft.tokenizer.encoder import load_encoder
 
 TOKENS = "tokens.npy"
 OFFSETS = "offsets.npy"
@@ -36,6 +38,36 @@ class Frame:
 
     start: int
     end: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Spelling:
+    """What turns texts into ids.
+
+    Attributes:
+        tokenizer: what `load_encoder` reads.
+        base: the tokenizer that it was made from, where merges are left out at random.
+        dropout: probability of leaving out an added merge at one step (BPE-dropout).
+        seed: of what is left out.
+    """
+
+    tokenizer: Path
+    base: Path | None = None
+    dropout: float = 0.0
+    seed: int = 0
+
+    def encode(self) -> Callable[[int], Encode]:
+        """For the number of a part, what encodes its texts."""
+        encoder = load_encoder(self.tokenizer)
+        if not self.dropout or self.base is None:
+            return lambda number: encoder.encode_batch
+        dropout = Dropout(load_encoder(self.base), encoder, self.dropout)
+
+        def of(number: int) -> Encode:
+            stream = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+            return lambda texts: dropout.encode_batch(texts, stream)
+
+        return of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +115,15 @@ def write_shard(folder: Path, texts: Iterable[str], encode: Encode, frame: Frame
 
 
 def read_shard(folder: Path) -> Shard:
-    """Memory-map a shard that `write_shard` wrote."""
-    return Shard(
-        np.load(folder / TOKENS, mmap_mode="r", allow_pickle=False),
-        np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False),
-    )
+    """Memory-map a shard that `write_shard` wrote.
+
+    Documents are read in a shuffled order, so the system is told not to read ahead: otherwise every
+    short document would cost the reading of 128 kB around it.
+    """
+    tokens = np.load(folder / TOKENS, mmap_mode="r", allow_pickle=False)
+    if hasattr(mmap, "MADV_RANDOM"):
+        tokens._mmap.madvise(mmap.MADV_RANDOM)
+    return Shard(tokens, np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False))
 
 
 def read_source(folder: Path) -> list[Shard]:
@@ -112,13 +148,13 @@ def require_rows(folder: Path, rows: int) -> None:
 
 
 def tokenise(
-    folder: Path, texts: Iterable[str], tokenizer: Path, frame: Frame, workers: int | None = None
+    folder: Path, texts: Iterable[str], spelling: Spelling, frame: Frame, workers: int | None = None
 ) -> list[Shard]:
     """Tokenise one source into `folder`, once: what an earlier call finished is only read.
 
     Texts are dealt out in parts of about `PART_CHARACTERS`, each written by one process under its
     own name. A killed call keeps its finished parts. The result does not depend on the number of
-    workers. `tokenizer` is what `load_encoder` reads.
+    workers.
 
     Raises:
         BadInput: there is no text.
@@ -131,10 +167,10 @@ def tokenise(
     ahead = list(itertools.islice(parts, 2))
     if len(ahead) < 2:
         for number, part in ahead:
-            _write_part(folder / f"{number:05d}", part, load_encoder(tokenizer), frame)
+            _write_part(folder / f"{number:05d}", part, spelling.encode()(number), frame)
         count = len(ahead)
     else:
-        count = _in_processes(folder, itertools.chain(ahead, parts), tokenizer, frame, workers)
+        count = _in_processes(folder, itertools.chain(ahead, parts), spelling, frame, workers)
     if not count:
         raise BadInput(f"{folder.name}: no documents to tokenise")
     (folder / DONE).write_text(str(count))
@@ -144,7 +180,7 @@ def tokenise(
 def _in_processes(
     folder: Path,
     parts: Iterable[tuple[int, list[str]]],
-    tokenizer: Path,
+    spelling: Spelling,
     frame: Frame,
     workers: int | None,
 ) -> int:
@@ -153,7 +189,7 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")
     pending: deque[Future[None]] = deque()
     count = 0
-    with ProcessPoolExecutor(workers, context, _prepare, (tokenizer, frame)) as pool:
+    with ProcessPoolExecutor(workers, context, _prepare, (spelling, frame)) as pool:
         for number, part in parts:
             count += 1
             place = folder / f"{number:05d}"
@@ -180,18 +216,19 @@ def _parts(texts: Iterable[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _write_part(folder: Path, part: list[str], encoder: Encoder, frame: Frame) -> None:
+def _write_part(folder: Path, part: list[str], encode: Encode, frame: Frame) -> None:
     if not folder.exists():
-        write_shard(folder, part, encoder.encode_batch, frame)
+        write_shard(folder, part, encode, frame)
 
 
-_worker: dict[str, tuple[Encoder, Frame]] = {}
+_worker: dict[str, tuple[Callable[[int], Encode], Frame]] = {}
 
 
-def _prepare(path: Path, frame: Frame) -> None:
+def _prepare(spelling: Spelling, frame: Frame) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process a core is enough
-    _worker["own"] = (load_encoder(path), frame)
+    _worker["own"] = (spelling.encode(), frame)
 
 
 def _work(folder: Path, part: list[str]) -> None:
-    _write_part(folder, part, *_worker["own"])
+    encode, frame = _worker["own"]
+    _write_part(folder, part, encode(int(folder.name)), frame)

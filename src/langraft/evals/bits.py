@@ -129,32 +129,65 @@ def bits_per_byte(
     size = sum(len(text.encode()) for text in texts)
     if not size:
         raise BadInput("bits per byte: there is no held-out text to score")
-    pending = sorted(
-        (w for ids in encode(list(texts)) for w in windows(ids, start, window)),
-        key=lambda w: -len(w.ids),
-    )
+    pending = [(0, w) for ids in encode(list(texts)) for w in windows(ids, start, window)]
     nats, tokens = 0.0, 0
+    for _, spent, scored in _spent(model, pending, start, autocast, tick):
+        nats += spent
+        tokens += scored
+    return Bits(nats, tokens, size)
+
+
+def bits_of_each(
+    model: PreTrainedModel,
+    encode: Encode,
+    texts: Sequence[str],
+    *,
+    start: int,
+    window: int = 512,
+    autocast: bool = False,
+) -> list[Bits]:
+    """What `model` spends on each of `texts`; windows of several texts go to it together.
+
+    The arguments are those of `bits_per_byte`. A text without tokens has spent nothing.
+    """
+    encoded = encode(list(texts))
+    pending = [(n, w) for n, ids in enumerate(encoded) for w in windows(ids, start, window)]
+    nats, tokens = [0.0] * len(texts), [0] * len(texts)
+    for number, spent, scored in _spent(model, pending, start, autocast, lambda: None):
+        nats[number] += spent
+        tokens[number] += scored
+    sizes = [len(text.encode()) for text in texts]
+    return [Bits(*found) for found in zip(nats, tokens, sizes, strict=True)]
+
+
+def _spent(
+    model: PreTrainedModel,
+    pending: list[tuple[int, Window]],
+    start: int,
+    autocast: bool,
+    tick: Callable[[], None],
+) -> Iterator[tuple[int, float, int]]:
+    """Number, nats and scored tokens of every window, the longest first."""
+    pending = sorted(pending, key=lambda numbered: -len(numbered[1].ids))
     device = next(model.parameters()).device
     head = model.get_output_embeddings().weight.detach()
     head = head.to(torch.bfloat16) if autocast else head
     with plain_attention(model):
         while pending:
-            count = max(1, BATCH_TOKENS // len(pending[0].ids))
+            count = max(1, BATCH_TOKENS // len(pending[0][1].ids))
             batch, pending = pending[:count], pending[count:]
-            longest = len(batch[0].ids)
+            longest = len(batch[0][1].ids)
             # Causal attention never looks right, so padding on the right changes nothing and needs
             # no mask.
             ids = torch.tensor(
-                [w.ids + [start] * (longest - len(w.ids)) for w in batch], device=device
+                [w.ids + [start] * (longest - len(w.ids)) for _, w in batch], device=device
             )
             with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                 logprobs = token_logprobs(model, head, ids).cpu()
-            for row, w in zip(logprobs, batch, strict=True):
+            for row, (number, w) in zip(logprobs, batch, strict=True):
                 last = len(w.ids) - 1
-                nats -= float(row[last - w.scored : last].double().sum())
-                tokens += w.scored
+                yield number, -float(row[last - w.scored : last].double().sum()), w.scored
             tick()
-    return Bits(nats, tokens, size)
 
 
 def excerpts(texts: Sequence[str], limit: int, pieces: int = 24) -> list[str]:

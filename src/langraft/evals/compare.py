@@ -95,6 +95,7 @@ def suite_score(
                 f"{base['card'][key]!r} and {model['card'][key]!r}"
             )
     suite = base["card"]["suite"]
+    measure = SUITES[suite].measure
     first = {line["id"]: float(line["score"]) for line in base_lines}
     second = {line["id"]: float(line["score"]) for line in model_lines}
     names = sorted(first)
@@ -106,11 +107,15 @@ def suite_score(
         SUITES[suite].title,
         SUITES[suite].language,
         base["card"],
-        base["measures"]["accuracy"]["micro"],
-        model["measures"]["accuracy"]["micro"],
+        base["measures"][measure]["micro"],
+        model["measures"][measure]["micro"],
         _difference(names, first, second),
         [
-            {"group": group, **_pair(base, model, group), **_difference(held, first, second)}
+            {
+                "group": group,
+                **_pair(base["measures"][measure], model["measures"][measure], group),
+                **_difference(held, first, second),
+            }
             for group, held in sorted(by_group.items())
             if group
         ],
@@ -119,8 +124,8 @@ def suite_score(
 
 def _pair(base: Mapping[str, Any], model: Mapping[str, Any], group: str) -> dict[str, Any]:
     return {
-        "base": base["measures"]["accuracy"]["groups"][group],
-        "model": model["measures"]["accuracy"]["groups"][group],
+        "base": base["groups"][group],
+        "model": model["groups"][group],
     }
 
 

@@ -10,6 +10,9 @@ from langraft.core.errors import RunFailed
 from langraft.evals import extract, written
 from langraft.evals.plan import Item
 from langraft.evals.protocols import Protocol
+from langraft.evals.suites import language_of
+
+SCRIPTS = {"zh": ("Han",), "en": ("Latin",)}
 
 
 def judged(
@@ -71,9 +74,9 @@ def true_mass(labels: str, right: str, scores: Sequence[float]) -> float:
 
 
 def _by_text(item: Item, protocol: Protocol, text: str) -> dict[str, Any]:
-    question, suite = item.question, item.writer.suite
+    question = item.question
     if not question.answers:
-        return _open(suite, question.targets, text)
+        return _open(item, text) | _language(item, text)
     if len(question.answers) > 1:
         if protocol.extract == "first-letter":
             right = "".join(sorted(set("".join(question.answers))))
@@ -89,7 +92,20 @@ def _by_text(item: Item, protocol: Protocol, text: str) -> dict[str, Any]:
     return {"picked": picked, "score": float(picked == right)}
 
 
-def _open(suite: str, targets: Sequence[str], text: str) -> dict[str, Any]:
+def _language(item: Item, text: str) -> dict[str, Any]:
+    """Whether the answer is in the language of the question; nothing where it holds no letter."""
+    if not any(character.isalpha() for character in text):
+        return {}
+    scripts = SCRIPTS[language_of(item.writer.suite, item.writer.subject.key)]
+    return {"language": float(written.in_language(text, scripts))}
+
+
+def _open(item: Item, text: str) -> dict[str, Any]:
+    suite, targets = item.writer.suite, item.question.targets
+    measure = item.writer.subject.measure
+    if measure:
+        score = written.MEASURES[measure](text, targets, item.question.options)
+        return {"picked": text.strip(), "score": score}
     if suite == "gsm8k":
         number = extract.number_answer(text)
         return {"picked": number, "score": float(extract.same_number(number, targets[0]))}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from langraft.core.errors import BadInput
 from langraft.evals.letters import letter_ids, with_penalty
+from langraft.evals.memo import Memo
 from langraft.evals.prompts import Prompt, Writer, fit
 from langraft.evals.protocols import Protocol, protocol_of, wording_of
 from langraft.evals.rows import Row, continuation_rows, encode_pair, letter_row, option_texts
 from langraft.evals.suites import Exam, Question
 
-Encode = Callable[[str, bool], list[int]]
+# Their texts are encoded together.
+ITEMS_AT_ONCE = 128
 How = Literal["letters", "letters+text", "texts", "text"]
 
 
@@ -59,11 +61,10 @@ class Plan:
         return sum(item.prompt.cut for item in self.items)
 
 
-def make_plan(exam: Exam, protocol_name: str, encode: Encode, window: int) -> Plan:
+def make_plan(exam: Exam, protocol_name: str, encode: Memo, window: int) -> Plan:
     """Write every prompt of `exam` under a protocol.
 
     Args:
-        encode: a text to ids; the flag adds the special tokens that the tokenizer adds by itself.
         window: tokens the model may read.
 
     Raises:
@@ -74,12 +75,15 @@ def make_plan(exam: Exam, protocol_name: str, encode: Encode, window: int) -> Pl
     for subject in exam.subjects:
         wording = wording_of(protocol_name, exam.suite, subject.key)
         writer = Writer(exam.suite, subject, wording, protocol.strip)
+        if wording.form != "fill":
+            shown = len(subject.shots)
+            encode.fill((writer.prompt(q, shown) for q in subject.questions), True)
         for number, question in enumerate(subject.questions):
             how = how_scored(protocol, writer, question)
             if how is None:
                 left_out["several right letters, which only colossal and generate score"] += 1
                 continue
-            reserve = _reserve(how, protocol, question, encode)
+            reserve = _reserve(how, subject.new_tokens or protocol.new_tokens, question, encode)
             if reserve >= window:
                 raise BadInput(f"window: {window} tokens hold no question and its answer")
             if wording.form == "fill":
@@ -95,16 +99,16 @@ def make_plan(exam: Exam, protocol_name: str, encode: Encode, window: int) -> Pl
     return Plan(tuple(items), dict(left_out))
 
 
-def _reserve(how: How, protocol: Protocol, question: Question, encode: Encode) -> int:
+def _reserve(how: How, new_tokens: int, question: Question, encode: Memo) -> int:
     """Tokens of the window that the answer needs."""
     if how in ("text", "letters+text"):
-        return protocol.new_tokens
+        return new_tokens
     if how == "texts":
         return max(len(encode(f" {option}", False)) for option in question.options) + 1
     return 1
 
 
-def _fill_prompt(writer: Writer, question: Question, encode: Encode, window: int) -> Prompt:
+def _fill_prompt(writer: Writer, question: Question, encode: Memo, window: int) -> Prompt:
     """The worked examples alone; each option writes its own context behind them."""
     longest = max(question.options, key=len)
     whole = dataclasses.replace(question, text=question.text.replace("_", longest, 1))
@@ -129,7 +133,32 @@ def how_scored(protocol: Protocol, writer: Writer, question: Question) -> How | 
     return "letters+text" if key in protocol.combined else "letters"
 
 
-def rows_of(number: int, item: Item, protocol: Protocol, encode: Encode) -> list[Row]:
+def all_rows(plan: Plan, protocol: Protocol, encode: Memo) -> dict[int, list[Row]]:
+    """`rows_of` every item, by its number."""
+    found = {}
+    for start in range(0, len(plan.items), ITEMS_AT_ONCE):
+        part = plan.items[start : start + ITEMS_AT_ONCE]
+        pairs = [pair for item in part for pair in _pairs(item, protocol)]
+        encode.fill((text for pair in pairs for text in ("".join(pair), pair[0].rstrip())), True)
+        for number, item in enumerate(part, start):
+            found[number] = rows_of(number, item, protocol, encode)
+    return found
+
+
+def _pairs(item: Item, protocol: Protocol) -> list[tuple[str, str]]:
+    """(context, continuation) texts whose likelihood scores an item; none where logits or written
+    text do.
+    """
+    if item.how == "text" or (item.how != "texts" and protocol.rule != "likelihood"):
+        return []
+    if item.how == "texts":
+        pairs = option_texts(item.question, item.fill)
+    else:
+        pairs = [("", f" {letter}") for letter in item.question.labels]
+    return [(item.prompt.text + before, after) for before, after in pairs]
+
+
+def rows_of(number: int, item: Item, protocol: Protocol, encode: Memo) -> list[Row]:
     """The rows that score an item on letters or on the options' texts; none for written answers.
 
     Raises:
@@ -140,16 +169,12 @@ def rows_of(number: int, item: Item, protocol: Protocol, encode: Encode) -> list
     if item.how.startswith("letters") and protocol.rule in ("max", "sum"):
         ids = letter_ids(lambda text: encode(text, False), item.question.labels, protocol.rule)
         return letter_row(number, item.prompt.ids, ids)
-    if item.how.startswith("letters"):
-        pairs = [("", f" {letter}") for letter in item.question.labels]
-    else:
-        pairs = option_texts(item.question, item.fill)
+    pairs = _pairs(item, protocol)
     if item.prompt.cut and not item.fill:  # its text is longer than its ids
         tails = [encode(after, False) for _, after in pairs]
         return continuation_rows(number, [(item.prompt.ids, tail) for tail in tails])
-    texts = [(item.prompt.text + before, after) for before, after in pairs]
     return continuation_rows(
-        number, [encode_pair(lambda t: encode(t, True), before, after) for before, after in texts]
+        number, [encode_pair(lambda t: encode(t, True), before, after) for before, after in pairs]
     )
 
 

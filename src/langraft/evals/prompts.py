@@ -41,7 +41,9 @@ class Writer:
         """A worked example."""
         wording = self.wording
         if wording.form == "fill":
-            return shot.text.replace("_", shot.options[shot.labels.index(shot.answers[0])], 1)
+            before, after = shot.text.split("_", 1)
+            option = shot.options[shot.labels.index(shot.answers[0])]
+            return f"{before}{option} {after.strip()}"  # the harness's blank, before a stop as well
         answer = wording.answer.format(answer=solution(shot, wording))
         return self._write(wording.shot or wording.item, shot) + answer
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from langraft.core.errors import BadInput
 from langraft.evals.suites import language_of
@@ -190,10 +190,17 @@ _HARNESS = {
     "en": Wording("{passage}{question}\n{options}\nAnswer:", answer=" {answer}"),
     "zh": Wording("{passage}{question}\n{options}\n答案：", answer=" {answer}"),
 }
+_ASKED: dict[str, Any] = {"form": "open", "stop": ("\n",)}
+_READ_ZH = Wording("{passage}问题：{question}\n答案：", **_ASKED)
 _WRITTEN = {
     **_colossal(_MMLU, _CMMLU, _CEVAL, _AGI_HEAD, _EXAM_ZH),
     "gsm8k": _GSM,
     "drop": _DROP,
+    "cmrc2018": _READ_ZH,
+    "xquad/zh": _READ_ZH,
+    "xquad/en": Wording("{passage}Question: {question}\nAnswer:", answer=" {answer}", **_ASKED),
+    "xquad": _READ_ZH,
+    "longbench": Wording("{question}", form="open"),
 }
 
 PROTOCOLS = {
@@ -291,5 +298,5 @@ def fitting(suite: str) -> list[str]:
 # Suites that a generic wording would turn into another task.
 OWN_WORDING = {
     *("hellaswag", "truthfulqa-mc1", "truthfulqa-mc2", "winogrande", "gsm8k", "drop"),
-    *("agieval", "gaokao"),
+    *("agieval", "gaokao", "cmrc2018", "xquad", "longbench"),
 }

@@ -5,7 +5,6 @@ on; on several ranks each takes its share.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from langraft.core.messages import bar
 from langraft.evals.judge import judged
 from langraft.evals.ledger import Ledger
 from langraft.evals.letters import letter_ids
-from langraft.evals.plan import Encode, Item, Plan, make_plan, rows_of, slot_values
+from langraft.evals.memo import Memo
+from langraft.evals.plan import Item, Plan, all_rows, make_plan, rows_of, slot_values
 from langraft.evals.prefix import (
     Prefix,
     opinions,
@@ -54,7 +54,11 @@ class Reader:
 
     def encode(self, text: str, special: bool) -> list[int]:
         """Ids of a text, with the special tokens that the tokenizer adds by itself or without."""
-        return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        return self.encode_batch([text], special)[0]
+
+    def encode_batch(self, texts: list[str], special: bool) -> list[list[int]]:
+        """The same for many texts at a time."""
+        return list(self.tokenizer(texts, add_special_tokens=special)["input_ids"])
 
     @property
     def ends(self) -> frozenset[int]:
@@ -89,7 +93,7 @@ def evaluate(
     """
     ranks = ranks or Ranks()
     protocol = PROTOCOLS[protocol_name]
-    plan = make_plan(exam, protocol_name, _remembered(reader), reader.window)
+    plan = make_plan(exam, protocol_name, Memo(reader.encode_batch), reader.window)
     card = card_of(reader, exam, protocol_name, plan)
     ledger = Ledger(folder, card, ranks.rank)
     done = set(ledger.results())
@@ -101,11 +105,6 @@ def evaluate(
             progress.advance(task, len(results))
     ranks.wait()
     return summarise(exam, card, [ledger.results()[item.id] for item in plan.items], plan)
-
-
-def _remembered(reader: Reader) -> Encode:
-    """`reader.encode` with a short memory: options repeat their context, items their letters."""
-    return functools.lru_cache(maxsize=256)(reader.encode)
 
 
 def card_of(reader: Reader, exam: Exam, protocol_name: str, plan: Plan) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def card_of(reader: Reader, exam: Exam, protocol_name: str, plan: Plan) -> dict[
         "window": reader.window,
         "precision": str(next(reader.model.parameters()).dtype).removeprefix("torch."),
         "model": reader.digest,
-        "begins with": reader.tokenizer.convert_ids_to_tokens(list(first.prompt.ids[:1])),
+        "begins with": reader.tokenizer.decode(list(first.prompt.ids[:1])),
         "prompt": first.prompt.text,
     }
     if protocol.rule in ("max", "sum") and first.how.startswith("letters"):
@@ -155,8 +154,7 @@ def _scored(
 def _read_scores(
     reader: Reader, plan: Plan, protocol: Protocol, done: set[str], ranks: Ranks
 ) -> Iterator[tuple[int, list[float]]]:
-    encode = _remembered(reader)
-    rows = {n: rows_of(n, item, protocol, encode) for n, item in enumerate(plan.items)}
+    rows = all_rows(plan, protocol, Memo(reader.encode_batch))
     keyed = [(plan.items[n].key, row) for n, found in rows.items() for row in found]
     groups = grouped(keyed, reader.shares)
     todo = list(batches(groups, reader.batch_tokens))
@@ -218,7 +216,7 @@ def _with_prefix(
 
 
 def _read_one(reader: Reader, number: int, item: Item, protocol: Protocol) -> list[float]:
-    rows = rows_of(number, item, protocol, reader.encode)
+    rows = rows_of(number, item, protocol, Memo(reader.encode_batch))
     states = read_padded(reader.model, rows)
     values = opinions(reader.model, rows, states, protocol.rule == "likelihood")
     return slot_values(item, protocol, rows, values)
@@ -236,7 +234,8 @@ def _written(
     todo = list(batches(groups, reader.batch_tokens))
     mine = share_of(todo, groups, ranks.rank, ranks.world)
     for batch, prefix in _with_prefix(reader.model, groups, mine, plan, done):
-        stops = plan.items[batch.rows[0].question].writer.wording.stop
+        writer = plan.items[batch.rows[0].question].writer
+        stops = writer.wording.stop
 
         def finished(ids: list[int], stops: tuple[str, ...] = stops) -> bool:
             return any(stop in reader.tokenizer.decode(ids) for stop in stops)
@@ -246,7 +245,7 @@ def _written(
             [row.ids for row in batch.rows],
             prefix,
             skip=groups[batch.group].prefix,
-            new_tokens=protocol.new_tokens,
+            new_tokens=writer.subject.new_tokens or protocol.new_tokens,
             ends=reader.ends,
             finished=finished,
         )

@@ -11,7 +11,12 @@ from langraft.evals.statistics import Estimate, macro, micro
 from langraft.evals.suites import SUITES, Exam, group_of
 
 # The fields of a result line that are scores, and what each is called.
-MEASURES = {"score": "accuracy", "normed": "accuracy by length", "f1": "F1"}
+MEASURES = {
+    "score": "",  # what the suite calls it
+    "normed": "accuracy by length",
+    "f1": "F1",
+    "language": "written in the question's language",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Summary:
     @property
     def main(self) -> Estimate:
         """The suite's own measure over questions."""
-        found = self.measures["accuracy"]["micro"]
+        found = self.measures[SUITES[self.card["suite"]].measure]["micro"]
         return Estimate(**found)
 
     def as_json(self) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def summarise(
 ) -> Summary:
     """Every measure that the results hold."""
     measures = {
-        name: _measure(exam.suite, results, field)
+        name or SUITES[exam.suite].measure: _measure(exam.suite, results, field)
         for field, name in MEASURES.items()
         if any(field in result for result in results)
     }
@@ -84,7 +89,7 @@ def _notes(exam: Exam, results: Sequence[Mapping[str, Any]], plan: Plan) -> list
         notes.append(f"{exam.shots} worked examples asked for, the subjects hold {held}")
     nothing = sum(result.get("picked") == "" for result in results)
     if nothing:
-        notes.append(f"{nothing} written answers name no option and count as wrong")
+        notes.append(f"{nothing} written answers are empty or name no option, and count as wrong")
     if exam.split != SUITES[exam.suite].split:
         notes.append(f"scored on the split {exam.split!r}, not {SUITES[exam.suite].split!r}")
     return notes

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
+from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, dequantize, get_tensor_name_map
 from gguf import GGMLQuantizationType as Kind
 
 from langraft.checkpoint.folder import model_digest
@@ -24,7 +24,13 @@ from langraft.core.io import PARTIAL, disk_errors, sha256_file
 from langraft.core.manifest import MANIFEST
 from langraft.core.messages import bar
 from langraft.export.ggml import library, quantise, row_bytes
-from langraft.export.rope import freeze_dynamic, head_size, llama3_factors, write_rope
+from langraft.export.rope import (
+    freeze_dynamic,
+    head_size,
+    llama3_factors,
+    rope_of,
+    write_rope,
+)
 from langraft.export.types import Mix, kind_of, mix_named
 from langraft.export.vocabulary import Vocabulary, read_vocabulary
 
@@ -58,13 +64,19 @@ ARCHITECTURES = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One tensor of the file: its name there, its type, and float32 rows on demand."""
+    """One tensor of the file: its name there, its type, and float32 rows on demand.
+
+    Attributes:
+        step: rows of a head whose halves become neighbours; 1: none are moved.
+        source: the tensor's name in the folder; "" for one that is only in the file.
+    """
 
     name: str
     kind: Kind
     shape: tuple[int, ...]
     rows: Callable[[int, int], np.ndarray]
     step: int = 1
+    source: str = ""
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -205,7 +217,7 @@ def _parts(
         kind = kind_of(mix, ours, tensor.shape, layers=layers, tied=tied)
         rotated = architecture.permuted and name.split(".")[-2] in ("q_proj", "k_proj")
         head = head_size(config) if rotated else 1
-        yield Part(ours, kind, tensor.shape, _reader(tensor, head), head)
+        yield Part(ours, kind, tensor.shape, _reader(tensor, head), head, name)
 
 
 def _reader(tensor: StoredTensor, head: int) -> Callable[[int, int], np.ndarray]:
@@ -226,6 +238,29 @@ def _neighbours(rows: np.ndarray, head: int) -> np.ndarray:
     if head == 1:
         return rows
     return rows.reshape(-1, 2, head // 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def held_weights(model: Path, kind: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """The folder's tensors by name as a file of type `kind` holds them, float32.
+
+    Raises:
+        BadInput: as `export_gguf`.
+    """
+    checkpoint = open_checkpoint(model)
+    architecture = _architecture(model, checkpoint.config)
+    for part in _parts(checkpoint, architecture, mix_named(kind), rope_of(checkpoint.config)):
+        if part.source:
+            blocks = [quantise(part.rows(*span), part.kind) for span in part.spans()]
+            rows = dequantize(np.concatenate(blocks), part.kind)
+            whole = torch.from_numpy(_halves(rows, part.step).copy())
+            yield part.source, whole.reshape(part.shape)
+
+
+def _halves(rows: np.ndarray, head: int) -> np.ndarray:
+    """What `_neighbours` reordered, in its first order."""
+    if head == 1:
+        return rows
+    return rows.reshape(-1, head // 2, 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def _write_tensors(writer: GGUFWriter, parts: list[Part], title: str) -> None:

@@ -156,8 +156,9 @@ class LlamaCpp:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lib.llama_free(self._context)
-        self._lib.llama_model_free(self._model)
+        with _quiet(self._lib):
+            self._lib.llama_free(self._context)
+            self._lib.llama_model_free(self._model)
 
     def ids(self, text: str, *, special: bool = False) -> list[int]:
         """The ids of `text`; with `special`, framed and with special tokens read as such."""

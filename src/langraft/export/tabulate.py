@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from langraft.core.errors import BadInput
 from langraft.core.hardware import processor
 from langraft.core.io import write_atomic, write_json
 from langraft.core.messages import say
-from langraft.export.gguf import export_gguf
+from langraft.evals.open import open_reader
+from langraft.evals.statistics import Estimate
+from langraft.evals.suite import Reader, evaluate
+from langraft.evals.suites import Exam
+from langraft.export.gguf import export_gguf, held_weights
 from langraft.export.llamacpp import LlamaCpp
 from langraft.tokenizer.encoder import Encoder, load_encoder
 
@@ -35,6 +40,7 @@ class Row:
         bits_per_byte: per UTF-8 byte.
         prompt_ms, generation_ms: median milliseconds a token, reading WINDOW tokens at once and
             generating one by one.
+        exam: the share of right answers with its 95 % interval; None: no exam was asked for.
     """
 
     kind: str
@@ -43,6 +49,15 @@ class Row:
     bits_per_byte: float
     prompt_ms: float
     generation_ms: float
+    exam: dict[str, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """An exam and the protocol that it is answered by."""
+
+    exam: Exam
+    protocol: str
 
 
 def quantisation_table(
@@ -52,9 +67,11 @@ def quantisation_table(
     kinds: Sequence[str] = DEFAULT_TYPES,
     *,
     max_bytes: int = 20_000,
+    questions: Questions | None = None,
 ) -> dict[str, Any]:
     """Measure every type and write `table.md`, `table.json` and `table.svg` to the folder `out`.
 
+    The exam is answered with every type's weights as that type holds them, through transformers.
     Every byte of the text after each window's first token is scored once, through llama.cpp.
 
     Raises:
@@ -64,17 +81,22 @@ def quantisation_table(
     windows = _windows(encoder, texts, max_bytes)
     if not windows:
         raise BadInput(f"--text: less than {WINDOW} tokens; the table needs more text")
-    rows = []
+    rows, reader = [], open_reader(model) if questions else None
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds:
             file = Path(folder) / f"{kind}.gguf"
             export_gguf(model, file, kind)
-            rows.append(_measure(file, kind, encoder, windows))
+            row = _measure(file, kind, encoder, windows)
             file.unlink()
+            if questions is not None and reader is not None:
+                score = _answered(reader, model, kind, questions, Path(folder))
+                row = dataclasses.replace(row, exam=dataclasses.asdict(score))
+            rows.append(row)
             say(f"{kind}: {rows[-1].megabytes:,.1f} MB, {rows[-1].bits_per_byte:.4f} bits per byte")
     found = {
         "model": str(model),
         "machine": processor(),
+        "exam": f"{questions.exam.suite}, {questions.protocol}" if questions else None,
         "tokens": sum(len(window) - 1 for window in windows),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
@@ -122,6 +144,17 @@ def _measure(file: Path, kind: str, encoder: Encoder, windows: Sequence[list[int
     )
 
 
+def _answered(
+    reader: Reader, model: Path, kind: str, questions: Questions, folder: Path
+) -> Estimate:
+    """The exam's score with the weights of type `kind`."""
+    weights = reader.model.state_dict()
+    with torch.no_grad():
+        for name, tensor in held_weights(model, kind):
+            weights[name].copy_(tensor)
+    return evaluate(reader, questions.exam, questions.protocol, folder / f"exam-{kind}").main
+
+
 def _surprise(logits: np.ndarray, ids: Sequence[int]) -> float:
     """Sum of -ln p(id), from logits of shape (ids, rows)."""
     top = logits.max(-1, keepdims=True)
@@ -131,15 +164,21 @@ def _surprise(logits: np.ndarray, ids: Sequence[int]) -> float:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table as Markdown."""
+    exam = any(row.exam for row in rows)
     lines = [
-        "| type | MB | perplexity | bits per byte | prompt, ms/token | generation, ms/token |",
-        "|---|---|---|---|---|---|",
+        "| type | MB | perplexity | bits per byte | prompt, ms/token | generation, ms/token |"
+        + (" exam, % (95 % interval) |" if exam else ""),
+        "|---|---|---|---|---|---|" + ("---|" if exam else ""),
     ]
-    lines += [
-        f"| {row.kind} | {row.megabytes:.1f} | {row.perplexity:.3f} | {row.bits_per_byte:.4f} | "
-        f"{row.prompt_ms:.2f} | {row.generation_ms:.2f} |"
-        for row in rows
-    ]
+    for row in rows:
+        line = (
+            f"| {row.kind} | {row.megabytes:.1f} | {row.perplexity:.3f} | {row.bits_per_byte:.4f} "
+            f"| {row.prompt_ms:.2f} | {row.generation_ms:.2f} |"
+        )
+        if row.exam:
+            value, low, high = (100 * row.exam[key] for key in ("value", "low", "high"))
+            line += f" {value:.1f} ({low:.1f} - {high:.1f}) |"
+        lines.append(line)
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from langraft.checkpoint.folder import load_model, load_tokenizer
 from langraft.core.manifest import Stage
 from langraft.corpus.build import build_stage
 from langraft.data.frame import document_frame
-from langraft.evals.bits import bits_per_byte
+from langraft.evals.bits import bits_of_each
 from langraft.pipeline.run import Run
 from langraft.recipe import needs
 from langraft.tokenizer.encoder import load_encoder
@@ -57,17 +57,15 @@ class TextBits:
         return load_model(self._this.base).to(self._this.device.name).eval()
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
-        """Each text's bits per byte; texts share nothing but the batch they are scored in."""
+        """Each text's bits per byte; windows of several texts go through the model together."""
         encoder = load_encoder(self._this.base)
         start = document_frame(load_tokenizer(self._this.base)).start
         with torch.inference_mode():
-            return [
-                bits_per_byte(
-                    self._model,
-                    encoder.encode_batch,
-                    [text],
-                    start=start,
-                    autocast=self._this.device.bf16,
-                ).per_byte
-                for text in texts
-            ]
+            found = bits_of_each(
+                self._model,
+                encoder.encode_batch,
+                texts,
+                start=start,
+                autocast=self._this.device.bf16,
+            )
+        return [bits.per_byte if bits.bytes else 0.0 for bits in found]

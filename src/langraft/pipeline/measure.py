@@ -12,7 +12,7 @@ from langraft.data.shards import Frame
 from langraft.evals.bits import bits_per_byte, excerpts
 from langraft.pipeline.run import Run
 from langraft.recipe import needs
-from langraft.serve.chat import complete
+from langraft.serve.text import complete
 from langraft.tokenizer.encoder import Encoder
 
 SAMPLE_TOKENS = 48

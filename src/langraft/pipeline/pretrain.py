@@ -27,7 +27,7 @@ from langraft.corpus.readers import read_texts
 from langraft.data.course import Course, Layout
 from langraft.data.frame import document_frame
 from langraft.data.pack import Stream
-from langraft.data.shards import Frame, Shard, require_rows, tokenise
+from langraft.data.shards import Frame, Shard, Spelling, require_rows, tokenise
 from langraft.pipeline.forgetting import Meter
 from langraft.pipeline.measure import bits_of, measuring
 from langraft.pipeline.run import Run
@@ -197,12 +197,13 @@ def course_of(this: Run, stage: Pretrain, source: Path) -> Course:
     """
     frame = document_frame(load_tokenizer(source))
     shares = dict(stage.mix) or {this.language: 1.0}
-    place = shards_folder(this, source, frame)
+    spelling = spelling_of(this, stage, source)
+    place = shards_folder(this, spelling, frame)
     held: dict[str, list[Shard]] = {}
     if this.ranks.lead:  # the others read what this one writes
-        held = _shards(this, place, source, frame, list(shares))
+        held = _shards(this, place, spelling, frame, list(shares))
     this.ranks.wait()
-    held = held or _shards(this, place, source, frame, list(shares))
+    held = held or _shards(this, place, spelling, frame, list(shares))
 
     def bucket(number: int) -> dict[str, Stream]:
         part = (number, stage.buckets)
@@ -224,7 +225,7 @@ def course_of(this: Run, stage: Pretrain, source: Path) -> Course:
         shares,
         layout,
         bucket,
-        None if late is None else _late_streams(this, late, place, source, frame, list(shares)),
+        None if late is None else _late_streams(this, late, place, spelling, frame, list(shares)),
         (lambda: ()) if late is None else (lambda: _late_names(this, late)),
     )
     try:
@@ -235,18 +236,30 @@ def course_of(this: Run, stage: Pretrain, source: Path) -> Course:
     return course
 
 
-def shards_folder(this: Run, source: Path, frame: Frame) -> Path:
-    """Where the corpus lies as this tokenizer's ids; stages with the same tokenizer share it."""
-    key = {
+def spelling_of(this: Run, stage: Pretrain, source: Path) -> Spelling:
+    """How the stage's texts become ids. Dropout leaves out added merges: a model without any, as
+    the untouched base is, has its texts spelt as always.
+    """
+    if not stage.bpe_dropout or load_encoder(source).size == load_encoder(this.base).size:
+        return Spelling(source)
+    seed = this.recipe.seed + this.recipe.pretrain.index(stage)
+    return Spelling(source, this.base, stage.bpe_dropout, seed)
+
+
+def shards_folder(this: Run, spelling: Spelling, frame: Frame) -> Path:
+    """Where the corpus lies as these ids; stages that spell alike share it."""
+    key: dict[str, Any] = {
         "corpus": outputs_digest(this.manifest("corpus")),
-        "tokenizer": load_encoder(source).definition,
+        "tokenizer": load_encoder(spelling.tokenizer).definition,
         "frame": dataclasses.asdict(frame),
     }
+    if spelling.dropout:
+        key["dropout"] = [spelling.dropout, spelling.seed]
     return this.out / SHARDS / sha256_json(key)[:12]
 
 
 def _shards(
-    this: Run, place: Path, source: Path, frame: Frame, parts: Sequence[str]
+    this: Run, place: Path, spelling: Spelling, frame: Frame, parts: Sequence[str]
 ) -> dict[str, list[Shard]]:
     """The shards of every part of the mix; sources without documents are left out."""
     found: dict[str, list[Shard]] = {}
@@ -256,8 +269,8 @@ def _shards(
             first = next(documents, None)
             if first is not None:
                 texts = (d.text for d in itertools.chain([first], documents))
-                found.setdefault(part, []).extend(tokenise(place / name, texts, source, frame))
-                require_rows(place / name, read_config(source).vocab_size)
+                found.setdefault(part, []).extend(tokenise(place / name, texts, spelling, frame))
+                require_rows(place / name, read_config(spelling.tokenizer).vocab_size)
     return found
 
 
@@ -268,7 +281,7 @@ def _late_names(this: Run, late: Path) -> list[str]:
 
 
 def _late_streams(
-    this: Run, late: Path, place: Path, source: Path, frame: Frame, parts: Sequence[str]
+    this: Run, late: Path, place: Path, spelling: Spelling, frame: Frame, parts: Sequence[str]
 ) -> Callable[[str], dict[str, Stream]]:
     """What tokenises a late bucket: `SOURCE.jsonl[.zst]` files, or any that the readers take."""
 
@@ -289,10 +302,10 @@ def _late_streams(
             content = sha256_json([sha256_file(path) for path in files])
             where = place / "late" / f"{name}-{part}-{content[:8]}"
             if this.ranks.lead:
-                tokenise(where, texts, source, frame)
+                tokenise(where, texts, spelling, frame)
             this.ranks.wait()
-            shards = tokenise(where, (), source, frame)
-            require_rows(where, read_config(source).vocab_size)
+            shards = tokenise(where, (), spelling, frame)
+            require_rows(where, read_config(spelling.tokenizer).vocab_size)
             found[part] = Stream(shards, this.recipe.seed + list(parts).index(part))
         say(f"[cyan]late bucket[/cyan] {name}")
         return found

@@ -82,8 +82,8 @@ def chosen_size(this: Run, held: dict[str, list[str]]) -> Size:
     """The recipe's size; for `auto` what a sweep over the training budget recommends."""
     settings, language = this.recipe.tokenizer, this.recipe.language
     assert settings is not None and language is not None
-    if settings.size != "auto":
-        return Size(settings.size)
+    if settings.size != "auto" or settings.vocabulary is not None:
+        return Size(None if settings.vocabulary is not None else int(settings.size))
     new, old = this.sources(new=True), this.sources(new=False)
     found = sweep(
         this.base,
@@ -134,6 +134,7 @@ def growth(this: Run, size: int | None) -> Growth:
         only_scripts=settings.only_scripts,
         reachable_only=settings.unreachable == "drop",
         pad_token=settings.pad_token,
+        vocabulary=settings.vocabulary,
     )
 
 

@@ -58,6 +58,8 @@ class Pretrain(Training):
         late: a folder that may grow while the stage runs: each subfolder is one more bucket of
             `SOURCE.jsonl[.zst]` files, trained after the planned ones.
         across_documents: attention and labels cross document boundaries inside a row.
+        bpe_dropout: probability of leaving out an added merge at one step while the training text
+            is spelt (arXiv 1910.13267); 0 is none. Old-language text is not touched.
     """
 
     preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
@@ -67,6 +69,7 @@ class Pretrain(Training):
     buckets: Positive = 1
     late: str | None = None
     across_documents: bool = False
+    bpe_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report import account, benchmarks, curves, events, scores, starts
+from langraft.report import account, benchmarks, corpus, curves, events, scores, starts
 from langraft.report.run import Run, read_run
 
 __all__ = ["write_report"]
@@ -31,6 +31,12 @@ def write_report(run: Path) -> Path:
     page = run / PAGE
     write_atomic(page, _render(read_run(run)))
     return page
+
+
+def _corpus_page(folder: Path) -> str:
+    """The page of the run's corpus, from the run folder, if there is one."""
+    page = folder / "corpus" / corpus.PAGE
+    return page.relative_to(folder).as_posix() if page.exists() else ""
 
 
 def _render(run: Run) -> str:
@@ -62,6 +68,7 @@ def _render(run: Run) -> str:
         judged=judged,
         tried=tried,
         sources=account.sources(run),
+        corpus_page=_corpus_page(run.folder),
         vocabulary=account.vocabulary(run),
         samples=account.samples(run),
         benchmarks=benchmarks.benchmarks(run),

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
-from langraft.report.charts import number, ticks
+from langraft.report.charts import ticks
 
 WIDTH, LEFT, RIGHT, ROW = 720, 220, 30, 30
 SAMPLES = 6
@@ -57,7 +57,10 @@ def write_arena_page(
         board=board,
         names=names,
         intervals=_intervals(board),
-        cells=_cells(ratings["matrix"]),
+        matrices={
+            "Ties left out": _cells(ratings["matrix"], "without_ties"),
+            "A tie as half a win": _cells(ratings["matrix"], "with_ties"),
+        },
         length_bias=_length_bias(ratings["length_bias"]),
         categories=[_category(n, c, names) for n, c in ratings["categories"].items()],
         fewest=fewest,
@@ -77,7 +80,10 @@ def _lede(ratings: Mapping[str, Any]) -> str:
     left_out = (
         f", {ratings['left_out']:,} with the names in view left out" if ratings["left_out"] else ""
     )
-    judges = f"{ratings['judges']:,} judge" + ("s" if ratings["judges"] != 1 else "")
+    judges = "one judge"
+    if ratings["judges"] > 1:
+        busiest = f"the busiest cast {100 * ratings['busiest_judge']:.0f} %"
+        judges = f"{ratings['judges']:,} judges ({busiest})"
     return (
         f"{ratings['votes']:,} votes by {judges} on {len(ratings['leaderboard'])} models{left_out}."
     )
@@ -100,7 +106,7 @@ def _intervals(board: Sequence[Mapping[str, Any]]) -> Markup:
         Markup(
             '<line class="grid" x1="{0}" x2="{0}" y1="8" y2="{1}"/>'
             '<text class="tick" x="{0}" y="{2}" text-anchor="middle">{3}</text>'
-        ).format(x(value), height - 30, height - 12, number(value, across[1] - across[0]))
+        ).format(x(value), height - 30, height - 12, f"{value:.0f}")
         for value in across
     ]
     for index, row in enumerate(board):
@@ -127,7 +133,7 @@ def _intervals(board: Sequence[Mapping[str, Any]]) -> Markup:
     ).format(WIDTH, height, Markup("").join(parts))
 
 
-def _cells(matrix: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+def _cells(matrix: Mapping[str, Any], which: str) -> list[list[dict[str, Any]]]:
     return [
         [
             {
@@ -136,7 +142,7 @@ def _cells(matrix: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
             }
             for share, battles in zip(shares, counts, strict=True)
         ]
-        for shares, counts in zip(matrix["without_ties"], matrix["battles"], strict=True)
+        for shares, counts in zip(matrix[which], matrix["battles"], strict=True)
     ]
 
 

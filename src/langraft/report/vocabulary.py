@@ -38,47 +38,76 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
             marks=marks,
         ),
         line_chart(
-            "Training operations on the same text",
+            "Training operations, base vocabulary = 1",
             "pieces added",
-            [Line("FLOPs", [(r["size"], r["flops"]) for r in measured], "graft", True)],
+            [Line("FLOPs", [(r["size"], 1 - r["flops_saved"]) for r in measured], "graft", True)],
             marks=marks,
         ),
         line_chart(
             "Sightings of the rarest piece in the budget",
             "pieces added",
-            [Line("times", [(r["size"], r["rarest"]) for r in measured[1:]], "base", True)],
+            [Line("times", [(r["size"], r["rarest"]) for r in measured[1:]], "ink", True)],
             marks=marks,
         )
         if len(measured) > 1
         else None,
     ]
     headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
-    _write(page, headline, found["reason"], [c for c in charts if c], columns, rows)
+    reason = found["reason"].partition(": ")[2]
+    write_table_page(
+        page, headline, reason[:1].upper() + reason[1:], [c for c in charts if c], columns, rows
+    )
 
 
 def write_comparison(
     columns: Sequence[str], rows: Rows, found: Sequence[Mapping[str, Any]], page: Path
 ) -> None:
-    """The page of a comparison: tokens per character by vocabulary, and the table."""
-    points = sorted((row["size"], row["tokens_per_character"]) for row in found)
-    chart = line_chart(
-        "Tokens per character by vocabulary",
-        "pieces",
-        [Line("tokenizers", points, "new", True)],
-    )
+    """The page of a comparison: a bar of tokens per character for each tokenizer, and the table.
+
+    Args:
+        columns, rows: the table, as text; the tokenizer's name first.
+        found: what `compare` gives, in the order of the rows.
+        page: the file to write.
+
+    Raises:
+        RunFailed: the page cannot be written.
+    """
+    rates = [row["tokens_per_character"] for row in found]
+    most = max(rates) or 1.0
+    bars = [
+        (name, f"{rate:.3f}", round(100 * rate / most, 1))
+        for (name, *_), rate in zip(rows, rates, strict=True)
+    ]
     lede = "Fewer tokens per character are better. Special tokens are not counted."
-    _write(page, "Tokenizers compared", lede, [chart], columns, rows)
+    write_table_page(page, "Tokenizers compared", lede, [], columns, rows, bars)
 
 
-def _write(
-    page: Path, title: str, lede: str, charts: Sequence[Chart], columns: Sequence[str], rows: Rows
+def write_table_page(
+    page: Path,
+    title: str,
+    lede: str,
+    charts: Sequence[Chart],
+    columns: Sequence[str],
+    rows: Rows,
+    bars: Sequence[tuple[str, str, float]] = (),
 ) -> None:
+    """Write a page of charts above one table.
+
+    Raises:
+        RunFailed: the page cannot be written.
+    """
     here = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     style, _, _ = here.get_source(environment, "page.css")
     html = environment.get_template("vocabulary.html").render(
-        style=Markup(style), title=title, lede=lede, charts=charts, columns=columns, rows=rows
+        style=Markup(style),
+        title=title,
+        lede=lede,
+        charts=charts,
+        columns=columns,
+        rows=rows,
+        bars=bars,
     )
     write_atomic(page, html)

@@ -1,1 +1,1 @@
-"""Talking to a model folder: `serve.chat` for the terminal. Only its modules import torch."""
+"""Talking to a model: in the terminal, over HTTP, in the browser, about documents."""

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from langraft.core.errors import BadInput
+from langraft.core.errors import BadInput, RunFailed
 from langraft.core.messages import say, track
 from langraft.serve.chat import CONTROLS
 from langraft.serve.documents import Bm25, Passage, read_folder, split
-from langraft.serve.engine import End, Engine, Generation
+from langraft.serve.engine import End, Engine, EngineError, Generation
 
+FUSION = 60
 Prompt = Callable[[str], Awaitable[str]]
 
 # One set of prompts a script: a model adapted to Chinese answers in it when it is asked in it.
@@ -41,7 +42,14 @@ PROMPTS = {
 
 
 def ask(
-    engine: Engine, docs: Path, question: str | None, *, mode: str, passages: int, tokens: int
+    engine: Engine,
+    docs: Path,
+    question: str | None,
+    *,
+    mode: str,
+    passages: int,
+    tokens: int,
+    embeddings: bool = False,
 ) -> dict[str, Any]:
     """Answer `question` from the documents in `docs`, or summarise them when it is None.
 
@@ -50,6 +58,7 @@ def ask(
             answer) or "map-reduce" (each on its own, then the findings together).
         passages: how many may be used.
         tokens: the longest answer.
+        embeddings: rank by the engine's vectors as well, both rankings counting alike.
 
     Returns:
         answer, mode, citations: [{number, file, start, text}].
@@ -60,14 +69,7 @@ def ask(
     if passages < 1:
         raise BadInput(f"--passages {passages}: must be at least 1")
     pieces = [piece for file, text in read_folder(docs) for piece in split(file, text)]
-    if question is None:
-        chosen = pieces[:: max(1, -(-len(pieces) // passages))]
-    else:
-        chosen = Bm25(pieces).best(question, passages)
-        if not chosen:
-            raise BadInput(f"no passage in {docs} shares a word with the question {question!r}")
-    say(f"{len(pieces):,} passages, {len(chosen)} used")
-    answer = asyncio.run(_run(engine, question, chosen, mode, tokens))
+    answer, chosen = asyncio.run(_run(engine, question, pieces, passages, mode, tokens, embeddings))
     sys.stdout.write(CONTROLS.sub("", answer).strip() + "\n")
     for number, piece in enumerate(chosen, 1):
         sys.stdout.write(f"[{number}] {piece.file} at character {piece.start:,}\n")
@@ -79,19 +81,56 @@ def ask(
 
 
 async def _run(
-    engine: Engine, question: str | None, chosen: Sequence[Passage], mode: str, tokens: int
-) -> str:
+    engine: Engine,
+    question: str | None,
+    pieces: Sequence[Passage],
+    count: int,
+    mode: str,
+    tokens: int,
+    embeddings: bool,
+) -> tuple[str, list[Passage]]:
+    async def prompt(text: str) -> str:
+        return await _complete(engine, text, tokens)
+
+    if question is None:
+        chosen = list(pieces[:: max(1, -(-len(pieces) // count))])
+    elif not embeddings:
+        chosen = Bm25(pieces).best(question, count)
+        if not chosen:
+            raise BadInput(f"no passage shares a word with the question {question!r}")
     await engine.start()
     try:
-
-        async def prompt(text: str) -> str:
-            return await _complete(engine, text, tokens)
-
+        if question is not None and embeddings:
+            chosen = await nearest(engine, question, pieces, count)
+        say(f"{len(pieces):,} passages, {len(chosen)} used")
         if question is None:
-            return await summarise(prompt, chosen)
-        return await MODES[mode](prompt, question, chosen)
+            return await summarise(prompt, chosen), chosen
+        return await MODES[mode](prompt, question, chosen), chosen
+    except EngineError as error:
+        raise RunFailed(str(error)) from error
     finally:
         await engine.stop()
+
+
+async def nearest(
+    engine: Engine, question: str, pieces: Sequence[Passage], count: int
+) -> list[Passage]:
+    """The `count` best passages by BM25 and the engine's vectors together (reciprocal rank fusion,
+    Cormack et al. 2009).
+    """
+    asked, _ = await engine.embed(question)
+    vectors = [
+        (await engine.embed(piece.text))[0]
+        for piece in track(pieces, "embedding", len(pieces), "passages")
+    ]
+    alike = [sum(a * b for a, b in zip(asked, vector, strict=True)) for vector in vectors]
+    fused = [0.0] * len(pieces)
+    for scores in (Bm25(pieces).scores(question), alike):
+        order = sorted(range(len(pieces)), key=lambda n: (-scores[n], n))
+        for rank, n in enumerate(order):
+            fused[n] += 1 / (FUSION + rank)
+    best = sorted(range(len(pieces)), key=lambda n: (-fused[n], n))
+    return [pieces[n] for n in best[:count]]
 
 
 async def _complete(engine: Engine, text: str, tokens: int) -> str:

@@ -24,10 +24,17 @@ class EngineError(LangraftError):
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
-    """One prompt and how to continue it; the names are OpenAI's.
+    """One prompt and how to continue it; the names are OpenAI's, and vLLM's where OpenAI has none.
 
     Attributes:
         prompt: text in which special tokens are read as such, or ids.
+        top_k: sample from so many likeliest tokens; 0: from all.
+        min_p: leave out tokens less likely than this share of the likeliest.
+        repetition_penalty: by what logits of tokens that were there before are divided; 1: none.
+        guidance: by how much the answer is driven away from that to `negative` (classifier-free
+            guidance, arXiv 2306.17806); 1: not at all.
+        negative: the prompt that guidance drives away from.
+        draft_tokens: how many tokens a draft model proposes at a time; None: the engine's setting.
         top_logprobs: None for no log-probabilities, else how many alternatives.
         schema: a JSON schema that the answer must follow.
     """
@@ -43,6 +50,12 @@ class Generation:
     logit_bias: Mapping[int, float] = dataclasses.field(default_factory=dict)
     top_logprobs: int | None = None
     schema: Mapping[str, Any] | None = None
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    guidance: float = 1.0
+    negative: str | None = None
+    draft_tokens: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +78,37 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class End:
-    """The end of a generation: why ("stop" or "length"), and the tokens that went in and out."""
+    """The end of a generation.
+
+    Attributes:
+        reason: "stop" or "length".
+        prompt_tokens, completion_tokens: what went in and came out.
+        drafted, accepted: tokens that a draft model proposed, and those of them that were kept.
+    """
 
     reason: str
     prompt_tokens: int
     completion_tokens: int
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Engine(Protocol):
-    """A model that answers."""
+    """A model that answers.
+
+    Attributes:
+        name: what clients call it.
+        context: tokens of one conversation, prompt and answer together.
+        slots: answers generated at the same time.
+        guides: whether it knows guidance.
+        drafts: whether a draft model works for it.
+    """
 
     name: str
     context: int
     slots: int
+    guides: bool
+    drafts: bool
 
     async def start(self) -> None:
         """Load the model; may take long."""

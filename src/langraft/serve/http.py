@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from typing import Any
 
@@ -96,5 +97,8 @@ def run(app: FastAPI, name: str, host: str, port: int) -> None:
     """
     with bind(host, port) as listener:
         place = f"http://{host}:{listener.getsockname()[1]}"
+        # uvicorn finishes the streams and then sends itself the signal again, for whoever was here
+        # before it; nobody was, and an orderly end is exit code 0.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         say(f"loading {escape(name)}; then: {place}  (API: {place}/v1)")
         configured(app).run(sockets=[listener])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import mmap
 import secrets
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,16 +14,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langraft.core.errors import RunFailed
-from langraft.core.messages import warn
 from langraft.serve.engine import End, EngineError, Generation, Piece, TokenProbability
+from langraft.serve.process import START_SECONDS, ProcessEngine
+from langraft.serve.templates import growing_text
 from langraft.serve.upstream import Upstream
 
-START_SECONDS, STOP_SECONDS, PAUSE_SECONDS = 600.0, 5.0, 0.5
-WHOLE_CONTEXT = 2**31 - 1
+DRAFTED = 8  # tokens that a draft model proposes at a time
+TEMPLATE_KEY, METADATA_BYTES = b"tokenizer.chat_template", 1 << 26
 FINISHED = {"eos": "stop", "word": "stop", "limit": "length", "none": "stop"}
 
 
-class LlamaEngine:
+class LlamaEngine(ProcessEngine):
     """A GGUF file in llama.cpp, with continuous batching over `slots` sequences.
 
     Attributes:
@@ -30,6 +32,8 @@ class LlamaEngine:
         context: tokens of one sequence, prompt and answer together.
         slots: sequences that are generated at the same time.
     """
+
+    guides = False
 
     def __init__(
         self,
@@ -41,10 +45,13 @@ class LlamaEngine:
         threads: int | None = None,
         embeddings: bool = False,
         draft: Path | None = None,
+        draft_tokens: int = DRAFTED,
     ) -> None:
+        super().__init__()
         self.name, self.context, self.slots = name, context, slots
-        self.embeddings = embeddings
+        self.embeddings, self.drafts = embeddings, draft is not None
         self._key = secrets.token_hex(16)
+        self._templated = _has_template(file)
         self._settings = {
             "model": str(file),
             "context": context,
@@ -52,41 +59,16 @@ class LlamaEngine:
             "threads": threads,
             "embeddings": embeddings,
             "draft": str(draft) if draft else None,
+            "draft_tokens": draft_tokens,
             "key": self._key,
         }
-        self._process: asyncio.subprocess.Process | None = None
-        self._upstream: Upstream | None = None
-        self._watcher: asyncio.Task[None] | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The engine's process, when it runs."""
-        return self._process.pid if self._process else None
-
-    async def start(self) -> None:
-        """Start the process and wait until the model is loaded.
-
-        Raises:
-            RunFailed: llama.cpp cannot load the file.
-        """
-        await self._launch()
-        self._watcher = asyncio.create_task(self._watch())
-
-    async def _launch(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "langraft.serve.worker"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches us alone, and streams can be finished
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(self._settings).encode() + b"\n")
-        self._process = process
+    async def _launch(self) -> Upstream:
+        worker = (sys.executable, "-m", "langraft.serve.worker")
+        output = await self._spawn(worker, json.dumps(self._settings).encode() + b"\n")
         try:
             async with asyncio.timeout(START_SECONDS):
-                line = await process.stdout.readline()
+                line = await output.readline()
             address = urlsplit(json.loads(line)["address"])
         except (TimeoutError, ValueError, KeyError) as error:
             await self._kill()
@@ -94,54 +76,15 @@ class LlamaEngine:
                 f"{self._settings['model']}: llama.cpp cannot load this file; it is damaged, not a "
                 "language model, or larger than the memory"
             ) from error
-        self._upstream = Upstream(address.hostname or "127.0.0.1", address.port or 0, self._key)
-
-    async def _watch(self) -> None:
-        while True:
-            assert self._process is not None
-            code = await self._process.wait()
-            self._upstream = None
-            warn(f"the engine's process ended (code {code}); starting it again")
-            await asyncio.sleep(PAUSE_SECONDS)
-            with contextlib.suppress(RunFailed):
-                await self._launch()
-
-    async def stop(self) -> None:
-        """End the process; what it was generating is lost."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-        self._upstream = None
-        await self._kill()
-
-    async def _kill(self) -> None:
-        if self._process is None or self._process.returncode is not None:
-            return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
-
-    async def alive(self) -> bool:
-        """Whether the process answers."""
-        try:
-            return bool(await self._server.call("GET", "/health"))
-        except EngineError:
-            return False
-
-    @property
-    def _server(self) -> Upstream:
-        if self._upstream is None:
-            raise EngineError("the engine is starting, try again", 503, "engine_unavailable")
-        return self._upstream
+        return Upstream(address.hostname or "127.0.0.1", address.port or 0, self._key)
 
     async def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The conversation through the file's own chat template."""
+        """The conversation through the file's own chat template, or as one growing text.
+
+        llama.cpp would write ChatML where a file has no template, for models that never saw any.
+        """
+        if not self._templated:
+            return growing_text(messages)
         body = {"messages": [dict(message) for message in messages]}
         return str((await self._server.call("POST", "/apply-template", body))["prompt"])
 
@@ -159,7 +102,9 @@ class LlamaEngine:
 
     async def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
         """Continue a prompt; the connection is closed, and the slot freed, with the iterator."""
-        async with contextlib.aclosing(self._server.events("/completion", _body(wanted))) as events:
+        async with contextlib.aclosing(
+            self._server.events("/completion", _body(wanted, self.context))
+        ) as events:
             ended = False
             async for event in events:
                 if "error" in event:
@@ -172,6 +117,8 @@ class LlamaEngine:
                         FINISHED[event["stop_type"]],
                         event["tokens_evaluated"],
                         event["tokens_predicted"],
+                        event.get("timings", {}).get("draft_n", 0),
+                        event.get("timings", {}).get("draft_n_accepted", 0),
                     )
             if not ended:
                 raise EngineError(
@@ -191,20 +138,33 @@ class LlamaEngine:
         return found["data"][0]["embedding"], found["usage"]["prompt_tokens"]
 
 
-def _body(wanted: Generation) -> dict[str, Any]:
+def _has_template(file: Path) -> bool:
+    """Whether the file names a chat template; keys lie in plain bytes before the tensors."""
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        return whole.find(TEMPLATE_KEY, 0, METADATA_BYTES) >= 0
+
+
+def _body(wanted: Generation, context: int) -> dict[str, Any]:
+    if wanted.guidance != 1:
+        raise EngineError(
+            "guidance: llama.cpp has none; serve the model with --engine transformers",
+            400,
+            "not_supported",
+        )
     body: dict[str, Any] = {
         "prompt": wanted.prompt if isinstance(wanted.prompt, str) else list(wanted.prompt),
         "n_predict": wanted.max_tokens,
         "temperature": wanted.temperature,
         "top_p": wanted.top_p,
-        "top_k": 0,
-        "min_p": 0.0,
-        "samplers": ["penalties", "temperature", "top_p"],
+        "top_k": wanted.top_k,
+        "min_p": wanted.min_p,
+        "repeat_penalty": wanted.repetition_penalty,
+        "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
         "seed": -1 if wanted.seed is None else wanted.seed,
         "stop": list(wanted.stop),
         "frequency_penalty": wanted.frequency_penalty,
         "presence_penalty": wanted.presence_penalty,
-        "repeat_last_n": WHOLE_CONTEXT,
+        "repeat_last_n": context,  # llama.cpp allocates so many numbers: all that can be there
         "logit_bias": [[token, value] for token, value in wanted.logit_bias.items()],
         "stream": True,
         "cache_prompt": True,
@@ -216,8 +176,11 @@ def _body(wanted: Generation) -> dict[str, Any]:
             "tokens_evaluated",
             "tokens_predicted",
             "completion_probabilities",
+            "timings",
         ],
     }
+    if wanted.draft_tokens is not None:
+        body["speculative.n_max"] = wanted.draft_tokens
     if wanted.top_logprobs is not None:
         body["n_probs"] = max(1, wanted.top_logprobs)
     if wanted.schema is not None:

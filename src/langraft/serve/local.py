@@ -11,8 +11,12 @@ from typing import Any
 import jinja2
 import torch
 
-from langraft.serve.chat import TextStream, load, stop_tokens
+from langraft.core.errors import BadInput
+from langraft.graft.context import one_alpha
 from langraft.serve.engine import End, EngineError, Generation, Piece, TokenProbability
+from langraft.serve.steps import DRAFTED, Reading, Steps
+from langraft.serve.templates import rendered
+from langraft.serve.text import TextStream, load, stop_tokens
 
 
 class TransformersEngine:
@@ -22,12 +26,21 @@ class TransformersEngine:
         name, context, slots: see `Engine`; one sequence at a time.
     """
 
-    slots = 1
+    slots, guides = 1, True
 
-    def __init__(self, folder: Path, name: str, *, context: int | None = None) -> None:
-        self.name = name
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        context: int | None = None,
+        draft: Path | None = None,
+        draft_tokens: int = DRAFTED,
+    ) -> None:
+        self.name, self.drafts = name, draft is not None
+        self._folder, self._draft_folder, self._draft_tokens = folder, draft, draft_tokens
         self._model: Any = None
+        self._draft: Any = None
         self._tokenizer: Any = None
         self.context = context or 0
 
@@ -35,15 +48,22 @@ class TransformersEngine:
         """Load the model.
 
         Raises:
-            BadInput: not a model folder.
+            BadInput: not a model folder, or a draft model with another vocabulary.
         """
         self._model, self._tokenizer = await asyncio.to_thread(load, self._folder)
+        if self._draft_folder is not None:
+            self._draft, theirs = await asyncio.to_thread(load, self._draft_folder)
+            if theirs.get_vocab() != self._tokenizer.get_vocab():
+                raise BadInput(
+                    f"--draft {self._draft_folder}: its vocabulary is not that of {self._folder}; "
+                    "a draft model must have the same tokenizer"
+                )
         longest = int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 20)
         self.context = min(self.context or longest, longest)
 
     async def stop(self) -> None:
         """Let the model go."""
-        self._model = self._tokenizer = None
+        self._model = self._tokenizer = self._draft = None
 
     async def alive(self) -> bool:
         """Whether the model is loaded."""
@@ -51,14 +71,8 @@ class TransformersEngine:
 
     async def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The conversation through the tokenizer's chat template."""
-        if self._tokenizer.chat_template is None:
-            return "\n".join(message["content"] for message in messages) + "\n"
         try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
-                )
-            )
+            return rendered(self._tokenizer, messages)
         except jinja2.TemplateError as error:
             raise EngineError(f"messages: the chat template refuses them: {error}", 400) from error
 
@@ -112,25 +126,33 @@ class TransformersEngine:
             raise EngineError("prompt: has no token", 400, "invalid_value")
         stops = stop_tokens(self._model, self._tokenizer)
         answer = _Answer(TextStream(self._tokenizer, prompt), wanted.stop, put)
-        draw = torch.Generator().manual_seed(wanted.seed) if wanted.seed is not None else None
-        produced: list[int] = []
-        step, cache = torch.tensor([prompt], device=self._model.device), None
-        with torch.inference_mode():
-            while len(produced) < wanted.max_tokens and not left.is_set():
-                output = self._model(step, past_key_values=cache, use_cache=True)
-                cache, logits = output.past_key_values, output.logits[0, -1].float().cpu()
-                token = _choose(logits, wanted, produced, draw)
+        steps = self._steps(wanted, prompt)
+        reason, complete = "length", False
+        whole = len(prompt) + wanted.max_tokens
+        with torch.inference_mode(), one_alpha(self._model, whole):
+            while len(steps.produced) < wanted.max_tokens and not left.is_set():
+                token, logits = steps.next()
                 if token in stops:
-                    answer.end()
-                    put(End("stop", len(prompt), len(produced)))
-                    return
-                produced.append(token)
+                    reason = "stop"
+                    break
+                steps.produced.append(token)
                 if answer.add(token, self._probability(logits, token, wanted.top_logprobs)):
-                    put(End("stop", len(prompt), len(produced)))
-                    return
-                step = torch.tensor([[token]], device=self._model.device)
-        answer.end()
-        put(End("length", len(prompt), len(produced)))
+                    reason, complete = "stop", True
+                    break
+        if not complete:
+            answer.end()
+        put(End(reason, len(prompt), len(steps.produced), steps.drafted, steps.accepted))
+
+    def _steps(self, wanted: Generation, prompt: list[int]) -> Steps:
+        against = self._ids(wanted.negative or "") if wanted.guidance != 1 else None
+        return Steps(
+            wanted,
+            prompt,
+            Reading(self._model),
+            Reading(self._draft) if self._draft is not None else None,
+            Reading(self._model, against) if against else None,
+            self._draft_tokens,
+        )
 
     def _probability(
         self, logits: torch.Tensor, token: int, top: int | None
@@ -162,27 +184,6 @@ class TransformersEngine:
                 return (mean / mean.norm()).tolist()
 
         return await asyncio.to_thread(work), len(ids)
-
-
-def _choose(
-    logits: torch.Tensor, wanted: Generation, produced: Sequence[int], draw: torch.Generator | None
-) -> int:
-    """One id: penalties and biases, then temperature, then the nucleus, as OpenAI names them."""
-    logits = logits.clone()
-    for token, bias in wanted.logit_bias.items():
-        if token < len(logits):
-            logits[token] += bias
-    if produced and (wanted.frequency_penalty or wanted.presence_penalty):
-        ids, counts = torch.tensor(produced).unique(return_counts=True)
-        logits[ids] -= wanted.presence_penalty + wanted.frequency_penalty * counts
-    if wanted.temperature == 0:
-        return int(logits.argmax())
-    scores = (logits / wanted.temperature).softmax(-1)
-    if wanted.top_p < 1:
-        ordered, places = scores.sort(descending=True)
-        before = ordered.cumsum(-1) - ordered
-        scores[places[before >= wanted.top_p]] = 0
-    return int(torch.multinomial(scores, 1, generator=draw))
 
 
 class _Answer:

@@ -45,6 +45,10 @@ class Sampled(Request):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = 0.0
     logit_bias: LogitBias | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] | None = None
+    # Not OpenAI's; the names are vLLM's, which llama.cpp's users know as well.
+    top_k: Annotated[StrictInt, Field(ge=-1, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     metadata: Mapping[str, str] | None = None
     store: StrictBool | None = None
     service_tier: StrictStr | None = None

@@ -8,10 +8,19 @@ import json
 import sys
 from typing import Any
 
+SETTINGS: dict[str, Any] = {
+    "context": 4_096,
+    "slots": 4,
+    "threads": None,
+    "embeddings": False,
+    "draft": None,
+    "draft_tokens": 4,
+}
+
 
 def main() -> None:
     """Serve until the parent closes our stdin, however the parent ends."""
-    settings: dict[str, Any] = json.loads(sys.stdin.readline())
+    settings = SETTINGS | json.loads(sys.stdin.readline())
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -27,7 +36,10 @@ def main() -> None:
         params.cpuparams.n_threads = settings["threads"]
         params.cpuparams_batch.n_threads = settings["threads"]
     if settings["draft"]:
-        params.speculative.draft.model.path = settings["draft"]
+        kinds = xllamacpp.common_speculative_type
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = settings["draft"]
+        params.speculative.draft.n_max = settings["draft_tokens"]
     params.api_keys = [settings["key"]]
     params.hostnames = ["127.0.0.1"]
     params.port = 0

@@ -138,7 +138,6 @@ def trained_pieces(
             vocab_size=size,
             character_coverage=0.9995,
             max_sentence_length=LONGEST_LINE,
-            train_extremely_large_corpus=kind == "unigram",
             num_threads=2,
             minloglevel=2,
         )

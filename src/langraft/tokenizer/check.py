@@ -18,9 +18,11 @@ from langraft.tokenizer.proofs import (
     HARD_TEXTS,
     Proof,
     difference,
+    golden,
     ids_kept,
     no_duplicates,
     prove_reachable,
+    read_golden,
     round_trip,
     unchanged,
     unfinished_reachable,
@@ -35,7 +37,11 @@ GROUPS = (0, 1, 10, 100, 1_000, 10_000)
 
 
 def check_tokenizer(
-    base: Path, extended: Path, old_texts: Iterable[str], new_texts: Iterable[str]
+    base: Path,
+    extended: Path,
+    old_texts: Iterable[str],
+    new_texts: Iterable[str],
+    published: Sequence[Path] = (),
 ) -> list[Proof]:
     """Try every promise of an extension.
 
@@ -45,10 +51,11 @@ def check_tokenizer(
         old_texts: text in the languages of the base. Lines that hold characters of the new pieces
             may change; they are counted, and more than a twentieth of them fails the proof.
         new_texts: text in the new language.
+        published: files of encodings that the base is known to give; see `read_golden`.
 
     Returns:
         The proofs: base ids kept, no duplicate pieces, old text unchanged, pieces reachable,
-        unfinished pieces reachable, round trip, and what `referees` says.
+        unfinished pieces reachable, round trip, what `referees` says, and published encodings.
     """
     before, after = load_encoder(base), load_encoder(extended)
     texts = [*HARD_TEXTS, *new_texts]
@@ -60,6 +67,7 @@ def check_tokenizer(
         unfinished_reachable(before, after),
         round_trip(before, after, texts),
         *referees(after, texts),
+        *(golden(before, after, *read_golden(path)) for path in published),
     ]
 
 
@@ -77,7 +85,7 @@ def referees(encoder: Encoder, texts: Sequence[str]) -> list[Proof]:
         asked.append(("merging by rank", lambda: encoder.encode_by_merges(lines), ""))
     elif encoder.model is not None:
         asked.append(("SentencePiece", lambda: sentencepiece_ids(encoder.model, lines), ""))
-    loadable = "" if _loads_in_transformers(encoder.path) else "not asked: no such folder"
+    loadable = "" if _loads_in_transformers(encoder.path) else "not asked: it reads no such file"
     asked.append(("transformers", lambda: transformers_ids(encoder.path, lines), loadable))
     reason = llama_cpp.why_not(encoder)
     asked.append(("llama.cpp", lambda: llama_cpp.llama_cpp_ids(encoder, lines), reason))
@@ -110,11 +118,11 @@ def _agreement(
 
 
 def _loads_in_transformers(path: Path) -> bool:
-    return path.is_dir() or path.name in ("tokenizer.model", "tokenizer.json")
+    return path.is_dir() or path.suffix in (".model", ".json")
 
 
 def transformers_ids(path: Path, lines: Sequence[str]) -> Ids:
-    """What transformers' AutoTokenizer gives for a folder, or for a bare file of the usual name.
+    """What transformers' AutoTokenizer gives for a folder, or for a bare file under its usual name.
 
     A bare `tokenizer.model` is read as LLaMA's, which is how the models of 2023 were published.
     """
@@ -122,7 +130,7 @@ def transformers_ids(path: Path, lines: Sequence[str]) -> Ids:
         from transformers import AutoTokenizer
 
         if path.is_file():
-            shutil.copyfile(path, Path(folder) / path.name)
+            shutil.copyfile(path, Path(folder) / f"tokenizer{path.suffix}")
             kind = "LlamaTokenizer" if path.suffix == ".model" else "PreTrainedTokenizerFast"
             write_json(Path(folder) / "tokenizer_config.json", {"tokenizer_class": kind})
         read: Any = AutoTokenizer.from_pretrained(path if path.is_dir() else folder)

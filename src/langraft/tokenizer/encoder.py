@@ -15,7 +15,6 @@ import tokenizers
 
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
-from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import from_symbols, to_symbols
 from langraft.tokenizer.formats import read_gguf, read_tiktoken
 from langraft.tokenizer.sentencepiece_model import (
@@ -170,7 +169,8 @@ def load_encoder(path: Path) -> Encoder:
     SentencePiece.
 
     Raises:
-        BadInput: no tokenizer there, or not one of the two BPE families.
+        BadInput: no tokenizer there, not one of the two BPE families, or two files that hold
+            different pieces.
     """
     if path.is_dir():
         return _load_folder(path)
@@ -258,11 +258,14 @@ def _with_scores(encoder: Encoder, path: Path) -> Encoder:
         for piece, index in encoder.definition["model"]["vocab"].items()
         if index not in encoder.added
     }
-    if not written <= {entry.piece for entry in model.pieces} or not own <= set(encoder.vocabulary):
-        warn(
-            f"{path}: its pieces are not those of tokenizer.json beside it; going by tokenizer.json"
+    apart = sorted(
+        (written - {entry.piece for entry in model.pieces}) | own - {*encoder.vocabulary}
+    )
+    if apart:
+        raise BadInput(
+            f"{path}: {len(apart):,} pieces, {apart[0]!r} for one, are not both in it and in "
+            "tokenizer.json beside it; give the one file that the model was trained with"
         )
-        return encoder
     definition = dict(encoder.definition)
     definition["model"] = definition["model"] | {
         "merges": [list(pair) for pair in scored_merges(model)]

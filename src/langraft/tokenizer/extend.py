@@ -14,7 +14,7 @@ from langraft.core.io import read_json, write_atomic, write_json
 from langraft.core.messages import warn
 from langraft.tokenizer.alphabet import split_partial, to_symbols
 from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder, load_encoder
-from langraft.tokenizer.learn import Candidates
+from langraft.tokenizer.learn import learn
 from langraft.tokenizer.pruning import Learned
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
@@ -95,8 +95,11 @@ def extend_tokenizer(
     _at_least_one("size", size)
     encoder = open_base(base, out, pad_token)
     corpus = read_corpus(encoder, texts, read_scripts(rules.scripts, mixed=rules.mixed))
-    learned = Candidates.of(corpus, size, rules.min_frequency, rules.max_piece_characters).choose(
-        size
+    learned = learn(
+        corpus,
+        size=size,
+        min_frequency=rules.min_frequency,
+        max_piece_characters=rules.max_piece_characters,
     )
     if len(learned.pieces) < size:
         warn(

@@ -16,7 +16,7 @@ from langraft.tokenizer.append import (
     union_pieces,
 )
 from langraft.tokenizer.encoder import Encoder
-from langraft.tokenizer.extend import Rules, extend_tokenizer
+from langraft.tokenizer.extend import Rules, extend_tokenizer, open_base
 
 METHODS = ("continued-bpe", "union", "characters", "list")
 
@@ -28,6 +28,7 @@ class Growth:
     Attributes:
         method: one of METHODS.
         size: most pieces to add; None only for union and list: all that are missing.
+        vocabulary: instead of a size, the pieces of the whole vocabulary, padding token included.
         rules: what a learned piece may be.
         pieces: for list the file of pieces, for union a SentencePiece model; a union without one
             trains a unigram model on the text.
@@ -43,6 +44,7 @@ class Growth:
     only_scripts: bool = True
     reachable_only: bool = True
     pad_token: str | None = None
+    vocabulary: int | None = None
 
 
 def grow(base: Path, texts: Iterable[str], growth: Growth, out: Path) -> dict[str, Any]:
@@ -53,6 +55,9 @@ def grow(base: Path, texts: Iterable[str], growth: Growth, out: Path) -> dict[st
     """
     if growth.method not in METHODS:
         raise BadInput(f"method: {growth.method!r} is unknown; known are {', '.join(METHODS)}")
+    if growth.vocabulary is not None:
+        size = pieces_to_add(open_base(base, out, growth.pad_token), growth.vocabulary)
+        growth = dataclasses.replace(growth, size=size, vocabulary=None)
     if growth.method in ("continued-bpe", "characters"):
         if growth.size is None:
             raise BadInput(f"size: {growth.method} needs the number of pieces to add")
@@ -74,6 +79,20 @@ def grow(base: Path, texts: Iterable[str], growth: Growth, out: Path) -> dict[st
         reachable_only=growth.reachable_only,
         pad_token=growth.pad_token,
     )
+
+
+def pieces_to_add(base: Encoder, vocabulary: int) -> int:
+    """Pieces that a vocabulary of so many takes beside the base's.
+
+    Raises:
+        BadInput: it takes none.
+    """
+    if vocabulary <= base.size:
+        raise BadInput(
+            f"vocabulary: {vocabulary:,} is not above the {base.size:,} pieces of {base.path}; "
+            "give the size of the whole vocabulary, or a size for the pieces to add"
+        )
+    return vocabulary - base.size
 
 
 def _pieces(texts: Iterable[str], growth: Growth) -> Callable[[Encoder], list[str]]:

@@ -23,8 +23,8 @@ from langraft.tokenizer.runs import Corpus, Ids
 from langraft.tokenizer.scripts import WORD
 
 Symbols = npt.NDArray[np.int32]
-# Pair merges beyond the need, to replace pieces that turn out unused.
-SPARE = 1.1
+# Pair merges beyond the need, to replace pieces that turn out unused; more where they are too few.
+SPARES = (1.1, 2.0, 4.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,12 @@ class Pair:
 
 def learn(corpus: Corpus, *, size: int, min_frequency: int, max_piece_characters: int) -> Learned:
     """Learn `size` pieces, or as many as occur `min_frequency` times."""
-    return Candidates.of(corpus, size, min_frequency, max_piece_characters).choose(size)
+    for spare in SPARES:
+        candidates = Candidates.of(corpus, size, min_frequency, max_piece_characters, spare)
+        found = candidates.choose(size)
+        if len(found.pieces) >= size or candidates.exhausted:
+            break
+    return found
 
 
 def unit_steps(corpus: Corpus, min_frequency: int) -> list[Step]:
@@ -88,7 +93,7 @@ class Candidates:
         symbols: bytes of each symbol of `text`.
         text: the runs as symbols, shape (n,), each followed by GAP; ends: where each of them ends,
             shape (runs,); counts: how often it occurs, shape (runs,).
-        longest: most characters in a piece.
+        longest: most characters in a piece; exhausted: whether the text holds no further pairs.
     """
 
     corpus: Corpus
@@ -99,10 +104,13 @@ class Candidates:
     ends: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     longest: int
+    exhausted: bool
 
     @classmethod
-    def of(cls, corpus: Corpus, size: int, least: int, longest: int) -> Candidates:
-        """Learn enough merges to choose `size` pieces from.
+    def of(
+        cls, corpus: Corpus, size: int, least: int, longest: int, spare: float = SPARES[0]
+    ) -> Candidates:
+        """Learn `spare` times the merges to choose `size` pieces from.
 
         A pair never occurs more often than its rarer unit, so no pair worth its place is made of a
         unit that is not; all units that can be completed may therefore be taken as completed here.
@@ -115,11 +123,12 @@ class Candidates:
         counts = runs.counts[: runs.size]
         weights = np.repeat(counts, np.diff(ends, prepend=0)).astype(np.int32)
         joins = np.array([not foreign for foreign in _foreign(corpus, table, len(symbols))])
+        limit = int(size * spare) + 50
         found = learn_merges(
             text.copy(),
             weights,
             Alphabet(lengths, joins),
-            limit=int(size * SPARE) + 50,
+            limit=limit,
             least=least,
             longest=longest,
         )
@@ -130,7 +139,8 @@ class Candidates:
         ):
             names[product] = names[left] + names[right]
             pairs.append(Pair(names[left], names[right], gain))
-        return cls(corpus, steps, pairs, symbols, text, ends, counts, longest)
+        exhausted = len(np.unique(found.products)) < limit
+        return cls(corpus, steps, pairs, symbols, text, ends, counts, longest, exhausted)
 
     @functools.cached_property
     def by_gain(self) -> list[Step | Pair]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import regex
 
+from langraft.core.errors import BadInput
 from langraft.tokenizer.alphabet import completions, split_partial
 from langraft.tokenizer.encoder import Encoder
 
@@ -17,6 +19,8 @@ MOST_MIXED = 0.05
 # A piece is tried on a line of its own (the line break in front takes SentencePiece's dummy
 # prefix), then between marks, brackets, letters and spaces.
 CONTEXTS = (("\n", "\n"), ("，", "。"), ("(", ")"), ("a", "b"), (" ", " "))
+SHOWN = 4  # pieces named beside their number
+GOLDEN_MARK = "__ggml_vocab_test__"
 NOT_SHARED = regex.compile(r"(?V1)[^\p{Script=Latin}\p{ASCII}]")
 HARD_TEXTS = (
     "",
@@ -113,6 +117,49 @@ def unchanged(before: Encoder, after: Encoder, texts: Iterable[str]) -> Proof:
     return Proof(name, True, lines - mixed, detail=detail if mixed else "")
 
 
+def golden(
+    before: Encoder, after: Encoder, texts: Sequence[str], wanted: Sequence[Sequence[int]]
+) -> Proof:
+    """Published encodings hold: of all texts for the base, of those without new characters for the
+    extension.
+    """
+    new = _new_characters(before, after)
+    old = [n for n, text in enumerate(texts) if new is None or not new.search(text)]
+
+    def failures() -> Iterator[str]:
+        for encoder, places in ((before, range(len(texts))), (after, old)):
+            found = encoder.encode_batch([texts[n] for n in places])
+            for place, ids in zip(places, found, strict=True):
+                if ids != list(wanted[place]):
+                    yield f"{encoder.path}: {texts[place]!r} is {ids}, published is {wanted[place]}"
+
+    detail = f"{len(texts)} by the base, {len(old)} without new characters by the extension"
+    return _proof("published encodings hold", len(texts) + len(old), failures(), detail)
+
+
+def read_golden(path: Path) -> tuple[list[str], list[list[int]]]:
+    """Texts in llama.cpp's form `NAME.inp`, apart by a line `__ggml_vocab_test__`, and their ids in
+    `NAME.out`, one line each.
+
+    Raises:
+        BadInput: a file is missing, or they are not of one length.
+    """
+    answers = path.with_suffix(".out")
+    try:
+        texts = path.read_bytes().decode().split(f"\n{GOLDEN_MARK}\n")
+        lines = answers.read_text().split("\n")
+        wanted = [[int(index) for index in line.split()] for line in lines]
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"{error.filename}: no such file; NAME.inp and NAME.out belong together"
+        ) from error
+    except ValueError as error:
+        raise BadInput(f"{answers}: not lines of ids ({error})") from error
+    if len(texts) != len(wanted):
+        raise BadInput(f"{path}: {len(texts)} texts, but {answers.name} has {len(wanted)} lines")
+    return texts, wanted
+
+
 def _new_characters(before: Encoder, after: Encoder) -> re.Pattern[str] | None:
     """Any character of another script than Latin that added pieces spell, or begin to spell; of a
     piece that has none, all its characters.
@@ -206,7 +253,8 @@ def prove_reachable(before: Encoder, after: Encoder) -> Proof:
     detail = f"{found.line} on a line of their own, {found.inside} only inside a sentence"
     detail += f"; {found.first} at the start of a text"
     if failures:
-        detail += f"; {len(failures)} never"
+        names = [repr(after.piece_text(index)) for index in found.silent[:SHOWN]]
+        detail += f"; {len(failures)} never: {', '.join(names)}, ..."
     return _proof("every added piece can be produced", found.tried, failures, detail)
 
 

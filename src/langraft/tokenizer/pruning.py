@@ -40,6 +40,10 @@ class Learned:
 class Builder(Protocol):
     """Puts together vocabularies without some pieces, and tries them on the text."""
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the text holds no further pieces to put in the place of others."""
+
     def build(self, size: int, dropped: Collection[bytes]) -> Learned:
         """A vocabulary of `size` pieces without `dropped` and what is built on them."""
 
@@ -73,26 +77,33 @@ class Pruning:
 
     A scaffold (意大, which only ever stands inside 意大利) cannot go alone, since merging makes a
     piece of two others. Beyond MOST_IDLE of the vocabulary those that save least go with all that
-    is built on them.
+    is built on them, unless the text holds nothing to put in their place.
     """
 
     def __init__(self, builder: Builder, size: int) -> None:
         self.builder, self.size = builder, size
         self.dropped: set[bytes] = set()
+        self.idle: set[bytes] = set()
+        self.may_drop_idle = True
 
     def run(self) -> Learned:
         """The pruned vocabulary."""
         for rounds in range(ROUNDS + 1):
             chosen = self.builder.build(self.size, self.dropped)
+            if len(chosen.pieces) < self.size and self.builder.exhausted and self.idle:
+                self.dropped, self.idle, self.may_drop_idle = self.dropped - self.idle, set(), False
+                chosen = self.builder.build(self.size, self.dropped)
             uses = self.builder.uses(chosen)
             unused = unused_leaves(chosen.pieces, chosen.merges, uses)
-            if rounds < ROUNDS:
-                unused |= self._idle(chosen, uses)
+            if rounds < ROUNDS and self.may_drop_idle:
+                found = self._idle(chosen, uses)
+                self.idle |= found
+                unused |= found
             if not unused:
                 break
             self.dropped |= unused
-        found = {piece: uses[piece] for piece in chosen.pieces}
-        return dataclasses.replace(chosen, uses=found, pruned=len(self.dropped))
+        kept = {piece: uses[piece] for piece in chosen.pieces}
+        return dataclasses.replace(chosen, uses=kept, pruned=len(self.dropped))
 
     def _idle(self, chosen: Learned, uses: Counter[bytes]) -> set[bytes]:
         """The scaffolds of whole characters that are too many, those that save least."""

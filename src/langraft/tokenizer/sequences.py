@@ -102,7 +102,7 @@ def _hash(values: Int32, start: int, end: int) -> int:
 def _equal(one: Int32, start: int, end: int, two: Int32, other: int, other_end: int) -> bool:
     if end - start != other_end - other:
         return False
-    for offset in range(end - start):
+    for offset in range(end - start):  # noqa: SIM110 - numba compiles the loop, not all()
         if one[start + offset] != two[other + offset]:
             return False
     return True

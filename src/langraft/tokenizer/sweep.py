@@ -1,4 +1,4 @@
-"""How many pieces are worth their rows: sizes side by side, and a recommendation with its reason."""
+"""How many pieces are worth their rows: sizes side by side, and a recommendation with a reason."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from langraft.tokenizer.scripts import read_scripts
 SIZES = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 # A row that is seen less often than this in training stays close to where it began.
 SIGHTINGS = 100
-# The share of pieces that may be rarer than the one that stands for the rarest.
-RARE = 0.01
+# The share of pieces that may be rarer than the one that stands for the rarest: parts of longer
+# pieces hardly ever stand alone, and what they cost is a row.
+RARE = 0.05
 # Fewer tokens by less than this share are not worth a new vocabulary; nor is a doubling of it.
 WORTH_IT = 0.10
 WORTH_DOUBLING = 0.02
@@ -80,8 +81,8 @@ class Row:
         size: pieces added; new_rate, old_rate: tokens per character of held-out text in the new and
             in the old language.
         parameters: added; share: of the model before.
-        rarest: expected sightings in the training budget of the rarest kept piece but for one in a
-            hundred.
+        rarest: expected sightings in the training budget of the rarest kept piece but for one in
+            twenty.
         saved: share of the new language's tokens that are saved, in training on the same text and
             in every answer.
         flops: training operations on the budget's new-language text; flops_saved: share less than
@@ -235,8 +236,8 @@ def recommend(rows: Sequence[Row]) -> tuple[int, str]:
             chosen = row
     if chosen.saved < WORTH_IT:
         return 0, (
-            f"keep the base vocabulary: {chosen.size:,} pieces would save {chosen.saved:.1%} of the "
-            f"tokens, and less than {WORTH_IT:.0%} does not pay for a new vocabulary"
+            f"keep the base vocabulary: {chosen.size:,} pieces would save {chosen.saved:.1%} of "
+            f"the tokens, and less than {WORTH_IT:.0%} does not pay for a new vocabulary"
         )
     later = [row for row in tried if row.size > chosen.size]
     if not later:
@@ -262,10 +263,10 @@ def table(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{row['size']:,}" if row["size"] else "base",
             f"{row['new_rate']:.3f}",
             f"{row['old_rate']:.3f}",
-            f"{row['parameters'] / 1e6:,.1f} M ({row['share']:.1%})",
+            f"{row['parameters'] / 1e6:,.1f} M ({row['share']:.1%})" if row["size"] else "",
             f"{row['rarest']:,.0f}" if row["size"] else "",
             f"{row['saved']:.1%}" if row["size"] else "",
-            f"{row['flops']:.2e} ({-row['flops_saved']:+.0%})",
+            f"{row['flops']:.2e}" + (f" ({-row['flops_saved']:+.0%})" if row["size"] else ""),
             f"{row['break_even']:.2g}" if row["break_even"] else "",
         )
         for row in found["rows"]
@@ -276,9 +277,9 @@ COLUMNS = (
     "pieces",
     "new tok/char",
     "old tok/char",
-    "parameters added",
+    "rows add",
     "rarest seen",
     "tokens saved",
     "training FLOPs",
-    "break-even characters",
+    "break-even",
 )

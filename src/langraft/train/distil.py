@@ -23,7 +23,7 @@ from langraft.recipe import Distil
 from langraft.train import attention
 from langraft.train.engine import StepWork
 from langraft.train.fit import Fit
-from langraft.train.lessons import Lessons, Reader, kept, observe, recite, shallow
+from langraft.train.lessons import Lessons, Reader, cast_once, kept, observe, recite, shallow
 from langraft.train.objectives import packed_hidden
 from langraft.train.regression import conditional_rows, output_work
 
@@ -50,7 +50,7 @@ def distil_input(
     frozen(model, reader)
     old = model.get_input_embeddings().weight.data[: reader.base.size]
     fit = Fit(INPUT, settings.steps, settings.lr, folder, metrics)
-    with shallow(model, settings.depth):
+    with shallow(model, settings.depth), cast_once(model, reader.device):
         lessons = kept(folder / LESSONS, lambda: observe(model, reader, settings.positions))
         rows, numbers = fit(
             start.to(old.device),
@@ -62,7 +62,8 @@ def distil_input(
 def read_states(model: PreTrainedModel, reader: Reader, settings: Distil, path: Path) -> Lessons:
     """The last states of a model that reads with its new input rows; kept in `path`."""
     frozen(model, reader)
-    return kept(path, lambda: recite(model, reader, settings.output_positions))
+    with cast_once(model, reader.device):
+        return kept(path, lambda: recite(model, reader, settings.output_positions))
 
 
 def fit_output(

@@ -92,6 +92,23 @@ def shallow(model: PreTrainedModel, depth: int) -> Iterator[None]:
         body.layers, body.norm = layers, norm
 
 
+@contextlib.contextmanager
+def cast_once(model: PreTrainedModel, device: Device) -> Iterator[None]:
+    """The frozen body's linear layers as autocast would cast them anew for every batch: the same
+    results, less work. They are themselves again afterwards.
+    """
+    casting = device.bf16 and device.cast
+    layers = [m for m in model.base_model.modules() if casting and isinstance(m, nn.Linear)]
+    weights = [layer.weight.data for layer in layers]
+    try:
+        for layer in layers:
+            layer.weight.data = layer.weight.data.to(torch.bfloat16)
+        yield
+    finally:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.weight.data = weight
+
+
 def lesson_texts(texts: Sequence[str], seed: int) -> list[str]:
     """The texts cut into pieces of at most LESSON_CHARACTERS, at line ends where possible, in an
     order that the seed decides.

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
-from arena_players import echo, scripted
+from arena_players import bench_files, echo, scripted
 
 from langraft.arena.judge import Jury, answers_of, judge_battles, judge_scores, kappa, save_votes
 from langraft.arena.players import Settings, endpoint
@@ -88,7 +86,7 @@ def biased(body: dict[str, Any]) -> Iterator[str]:
 
 def test_both_orders_and_a_tie_where_they_disagree(tmp_path: Path) -> None:
     with scripted(biased) as (url, seen):
-        jury = Jury(endpoint(f"judge={url}"), TEMPLATES["verdict-en"])
+        jury = Jury(endpoint("judge", url), TEMPLATES["verdict-en"])
         battles = judge_battles(jury, QUESTIONS, ANSWERS, tmp_path)
         assert [(b["winner"], b["verdicts"]) for b in battles] == [
             ("a", ["a", "a"]),
@@ -106,7 +104,7 @@ def test_both_orders_and_a_tie_where_they_disagree(tmp_path: Path) -> None:
 
 def test_a_cut_line_is_judged_again_and_what_was_paid_for_is_kept(tmp_path: Path) -> None:
     with scripted(biased) as (url, seen):
-        jury = Jury(endpoint(f"judge={url}"), TEMPLATES["verdict-en"], workers=1)
+        jury = Jury(endpoint("judge", url), TEMPLATES["verdict-en"], workers=1)
         battles = judge_battles(jury, QUESTIONS, ANSWERS, tmp_path)
         path = tmp_path / "judgements.jsonl"
         path.write_bytes(path.read_bytes()[:-20])
@@ -117,7 +115,7 @@ def test_a_cut_line_is_judged_again_and_what_was_paid_for_is_kept(tmp_path: Path
 
 def test_nonsense_is_asked_again_and_then_invalid(tmp_path: Path) -> None:
     with scripted(echo("hm")) as (url, seen):
-        jury = Jury(endpoint(f"judge={url}"), TEMPLATES["verdict-en"], pause=0.01)
+        jury = Jury(endpoint("judge", url), TEMPLATES["verdict-en"], pause=0.01)
         (battle,) = judge_battles(jury, QUESTIONS[:1], ANSWERS, tmp_path)
         assert battle["winner"] == "invalid" and len(seen) == 6
         assert save_votes([battle], QUESTIONS, ANSWERS, "judge", tmp_path) == 0
@@ -133,8 +131,10 @@ def test_a_dead_judge_is_an_error_that_keeps_the_rest(tmp_path: Path) -> None:
         yield reply
 
     with scripted(dying) as (url, _):
-        jury = Jury(endpoint(f"judge={url}"), TEMPLATES["verdict-en"], workers=1, pause=0.01)
-        with pytest.raises(RunFailed, match="question 2: the judge failed 3 times"):
+        jury = Jury(endpoint("judge", url), TEMPLATES["verdict-en"], workers=1, pause=0.01)
+        with pytest.raises(
+            RunFailed, match=r"question 2: the judge judge: failed 5 times: judge: .* answered 500"
+        ):
             judge_battles(jury, QUESTIONS, ANSWERS, tmp_path)
     assert len((tmp_path / "judgements.jsonl").read_text().splitlines()) == 2
 
@@ -144,20 +144,20 @@ def test_grades(tmp_path: Path) -> None:
         yield "[[9]]" if "two" in body["messages"][-1]["content"] else "[[2]]"
 
     with scripted(grading) as (url, _):
-        jury = Jury(endpoint(f"judge={url}"), TEMPLATES["score-zh"])
+        jury = Jury(endpoint("judge", url), TEMPLATES["score-zh"])
         found = judge_scores(jury, QUESTIONS[:1], ANSWERS, tmp_path)
     assert found == {"good": {"1": 9.0}, "bad": {"1": 2.0}}
 
 
 def test_answers_are_multi_turn_and_kept(tmp_path: Path) -> None:
     with scripted(echo("x")) as (url, seen):
-        player = endpoint(f"a/b={url}")
-        found = answers_of(player, QUESTIONS, Settings(), tmp_path, 2)
+        player = endpoint("a/b", url)
+        found = answers_of(player, QUESTIONS, Settings(), tmp_path, workers=2)
         assert found["1"] == ["x: 1+1? <b>!</b>", "x: sure? <b>!</b>"]
         assert [
             len(body["messages"]) for body, _ in seen if body["messages"][0]["content"] == "1+1?"
         ] == [1, 3]
-        assert answers_of(player, QUESTIONS, Settings(), tmp_path, 2) == found
+        assert answers_of(player, QUESTIONS, Settings(), tmp_path, workers=2) == found
         assert len(seen) == 3
     assert (tmp_path / "answers-a-b.jsonl").exists()
 
@@ -186,29 +186,22 @@ def test_our_own_questions() -> None:
 
 
 def test_mt_bench_and_alignbench_as_they_are(material: Path, tmp_path: Path) -> None:
-    wanted = {
-        "mt_bench/question.jsonl": "questions",
-        "mt_bench/reference_answer/gpt-4.jsonl": "references",
-        "alignbench/data_v1.1_release.jsonl": "align",
-    }
-    archive = material / "benchmarks/benchmarks_dev.tar.zst"
-    with (
-        archive.open("rb") as raw,
-        zstandard.ZstdDecompressor().stream_reader(raw) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as tar,
-    ):
-        for member in tar:
-            name = member.name.removeprefix("./")
-            if name in wanted:
-                content = tar.extractfile(member)
-                assert content is not None
-                (tmp_path / wanted[name]).write_bytes(content.read())
+    bench_files(material, tmp_path)
     bench = read_questions(tmp_path / "questions")
     assert len(bench) == 80 and all(len(q.turns) == 2 for q in bench)
     references = read_references(tmp_path / "references")
     assert len(references) == 30 and all(len(r) == 2 for r in references.values())
     align = read_questions(tmp_path / "align")
     assert len(align) == 683 and all(q.references for q in align)
+
+
+def test_belles_evaluation_set(tmp_path: Path) -> None:
+    path = tmp_path / "eval_set.json"
+    row = {"question": "一加一？", "class": "math", "type": "open", "std_answer": "二"}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    (question,) = read_questions(path)
+    assert (question.category, question.turns) == ("math", ("一加一？",))
+    assert question.references == ("二",)
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,7 @@ def test_votes_with_names_in_view_do_not_count() -> None:
     seen = [Vote("x", "y", "model_b", anony=False)] * 9
     found = rate([*votes, *seen], "elo", 10)
     assert (found["votes"], found["left_out"]) == (3, 9)
+    assert (found["judges"], found["busiest_judge"]) == (1, 1.0)
     with pytest.raises(BadInput, match="nothing to rate"):
         rate(seen, "elo", 10)
     with pytest.raises(BadInput, match="--system glicko"):

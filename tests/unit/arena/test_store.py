@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from langraft.arena.store import NotAllowed, Store
+from langraft.arena.store import MOST_TURNS, NotAllowed, Store
+from langraft.arena.votes import Vote
 from langraft.core.errors import BadInput
 
 
@@ -74,6 +75,35 @@ def test_a_void_battle_is_kept_and_does_not_count(tmp_path: Path) -> None:
     with pytest.raises(NotAllowed, match=r"over \(void\)"):
         store.vote(battle, "v", "tie")
     assert store.votes() == []
+
+
+def test_what_a_dead_server_left_unanswered_is_void(tmp_path: Path) -> None:
+    store = Store(tmp_path / "arena.sqlite", ["x", "y"])
+    fresh, waiting, half, whole = opened(store), opened(store), opened(store), answered(store)
+    for battle in (waiting, half):
+        store.ask(battle, "v", "1+1?")
+    store.answer(half, "v", "b", "2", 0.1)
+    assert store.void_unfinished() == 2
+    states = [store.battle(battle, "v")["state"] for battle in (fresh, waiting, half, whole)]
+    assert states == ["open", "void", "void", "open"]
+    assert "server stopped" in store.battle(half, "v")["reason"]
+
+
+def test_a_battle_ends_somewhere(tmp_path: Path) -> None:
+    store = Store(tmp_path / "arena.sqlite", ["x", "y"])
+    battle = answered(store)
+    for _ in range(MOST_TURNS - 1):
+        store.ask(battle, "v", "and?")
+        for side in "ab":
+            store.answer(battle, "v", side, "more", 0.1)
+    with pytest.raises(NotAllowed, match=f"at most {MOST_TURNS} questions"):
+        store.ask(battle, "v", "and?")
+
+
+def test_votes_with_names_in_view_stay_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "arena.sqlite", [])
+    seen = Vote("x", "y", "tie", judge="v", tstamp=1.0, anony=False)
+    assert store.take_in([seen]) == 1 and store.votes() == [seen]
 
 
 def test_pairs_and_sides_stay_even(tmp_path: Path) -> None:

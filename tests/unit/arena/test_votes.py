@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,14 @@ def test_a_json_list_as_lmsys_publishes_it(tmp_path: Path) -> None:
             json.dumps(GOOD | {"winner": "left"}),
             r":2: winner is 'left'; it must be one of: model_a",
         ),
-        (json.dumps(GOOD | {"model_b": "x"}), r":2: x against itself"),
+        (json.dumps(GOOD | {"model_b": "x"}), r":2: x against itself is no battle"),
+        (json.dumps(GOOD | {"model_a": ["x"]}), r":2: model_a must be a text, found \['x'\]"),
+        (json.dumps(GOOD | {"tstamp": "noon"}), r":2: tstamp must be a number of seconds"),
+        (json.dumps(GOOD | {"tstamp": True}), r":2: tstamp must be a number of seconds"),
+        (json.dumps(GOOD | {"tstamp": math.nan}), r":2: tstamp must be a number of seconds"),
+        (json.dumps(GOOD | {"anony": "no"}), r":2: anony must be true or false"),
+        (json.dumps(GOOD | {"judge": "\ud800"}), r":2: not JSON .*surrogates"),
+        (json.dumps(GOOD | {"conversation_a": "x"}), r":2: conversation_a must be a list"),
         (json.dumps(GOOD | {"conversation_a": [1]}), r":2: conversation_a: a message needs"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,13 @@ def test_written_records_are_those_that_are_read(tmp_path: Path) -> None:
     )
     checkpoint = open_checkpoint(tmp_path / "out")
     assert note["weights"] == combined(read_records(checkpoint, "read"))
+
+
+def test_writing_leaves_torch_its_threads(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    write_weights(tmp_path, [in_memory("t", torch.ones(4, 4))])
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == torch.get_num_threads() == before
 
 
 def test_a_witness_sees_what_a_reader_reads(tmp_path: Path) -> None:

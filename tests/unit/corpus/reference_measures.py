@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import regex
 
-from langraft.corpus.kernels.measure import ENTITIES, TAGS
+from langraft.corpus.kernels.markup import ENTITIES, TAGS
 from langraft.corpus.kernels.unicode import TERMINAL_CHARACTERS, UNSPACED
 from langraft.corpus.scripts import script_share
 

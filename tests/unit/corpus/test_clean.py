@@ -74,7 +74,8 @@ def compiled(texts: list[str], single: bool = False) -> list[str]:
 
 
 def test_the_kernel_agrees_on_every_code_point() -> None:
-    characters = [*every_character()]
+    everything = every_character()  # nothing is assigned between planes 3 and 14 but as below
+    characters = [*everything[:0x32400], *everything[0x32400::499], *everything[0xE0000:0xE0200]]
     assert compiled(characters) == [normalise(c, KEPT, False) for c in characters]
     _, hard = normalised(Texts.of(characters), table(KEPT, INVISIBLE, LINE_ENDS), False)
     assert len(hard) < 1_300  # combining marks and Hangul letters; all else is done compiled

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tarfile
 import unicodedata
 from pathlib import Path
 
@@ -194,3 +196,19 @@ def test_fewclue_texts_are_caught_and_clean_ones_are_not(material: Path, benchma
     for name in ("zh/lctt_zh", "zh/ruanyf_weekly", "zh/noisy_reviews", "en/c4_demo"):
         texts = [d["text"] for d in corpus(material, name)]
         assert sum(bool(hits) for hits in index.hits(texts)) == 0, name
+
+
+def test_a_suite_may_lie_in_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "gsm8k").mkdir()
+    record = {"question": "How many?", "answer": "Three."}
+    (tmp_path / "gsm8k" / "test.jsonl").write_text(json.dumps(record) + "\n")
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "gsm8k", "gsm8k")
+    packed = list(benchmark_items({"gsm8k": tmp_path / "all.tar.gz"}))
+    assert packed == list(benchmark_items({"gsm8k": tmp_path})) and len(packed) == 2
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        archive.add(tmp_path / "gsm8k" / "test.jsonl", "../gsm8k/test.jsonl")
+    for name in ("evil.tar", "broken.tar.gz"):
+        (tmp_path / "broken.tar.gz").write_bytes(gzip.compress(b"no archive" * 200))
+        with pytest.raises(BadInput, match=f"{name}: not a tar archive that can be unpacked"):
+            list(benchmark_items({"gsm8k": tmp_path / name}))

@@ -7,7 +7,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import regex
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from reference_measures import Measured
 
 from langraft.corpus.kernels.measure import COLUMNS, measure
 from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.kernels.unicode import CODE_POINTS, every_character, mark
 from langraft.corpus.rules import RULES, Thresholds, judge, thresholds
 
 
@@ -140,13 +143,13 @@ def test_the_kernel_agrees_on_markup() -> None:
 
 
 def test_agreement_on_real_text(material: Path) -> None:
-    """All columns of 2,000 documents of each of four corpora: at least 99.9 % of verdicts equal."""
+    """All columns of 1,000 documents of each of four corpora: at least 99.9 % of verdicts equal."""
     documents = verdicts = 0
     for name in ("zh/noisy_xda_mt", "zh/oi_wiki", "zh/noisy_reviews", "en/nltk_corpora"):
         with zstandard.open(
             material / "corpora" / f"{name}.jsonl.zst", "rt", encoding="utf-8"
         ) as f:
-            texts = [json.loads(line)["text"][:3_000] for line in itertools.islice(f, 2_000)]
+            texts = [json.loads(line)["text"][:2_000] for line in itertools.islice(f, 1_000)]
         limits = thresholds("en" if name.startswith("en") else "zh")
         for text, verdict in zip(texts, judge(Texts.of(texts), limits), strict=True):
             measured = reference_values(text, limits)
@@ -160,7 +163,7 @@ def test_agreement_on_real_text(material: Path) -> None:
             )
             documents += 1
             verdicts += broken == verdict.reason
-    assert documents > 6_000 and verdicts / documents >= 0.999
+    assert documents > 3_000 and verdicts / documents >= 0.999
 
 
 def reference_values(text: str, limits: Thresholds) -> dict[str, float]:
@@ -173,3 +176,13 @@ def reference_values(text: str, limits: Thresholds) -> dict[str, float]:
         else:
             values[key] = getattr(found, f"{place[0]}_ngram_share")(place[1])
     return values
+
+
+@pytest.mark.parametrize("pattern", [r"\p{L}+", r"[\uFFFD\p{Co}\p{Cn}]+", r"\p{M}+"])
+def test_classes_are_marked_for_every_code_point(pattern: str) -> None:
+    found = np.zeros(CODE_POINTS, np.uint16)
+    mark(found, pattern, 1)
+    expected = np.zeros(CODE_POINTS, np.uint16)
+    for match in regex.finditer(pattern, every_character()):
+        expected[match.start() : match.end()] = 1
+    assert (found == expected).all()

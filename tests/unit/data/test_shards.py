@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizer_bases import held_out, make_extension
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from langraft.core.errors import BadInput
 from langraft.data import shards
 from langraft.data.frame import document_frame
-from langraft.data.shards import Frame, read_shard, tokenise, write_shard
+from langraft.data.shards import Frame, Spelling, read_shard, tokenise, write_shard
 
 
 def _encode(texts: list[str]) -> list[list[int]]:
@@ -74,14 +75,14 @@ def test_parts_written_by_processes_are_what_one_would_write(
     tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [f"text {n} " * (n % 7 + 1) for n in range(60)]
-    whole = tokenise(tmp_path / "whole", texts, tokenizer, Frame(0, 1))
+    whole = tokenise(tmp_path / "whole", texts, Spelling(tokenizer), Frame(0, 1))
     assert len(whole) == 1
     monkeypatch.setattr(shards, "PART_CHARACTERS", 400)
-    parts = tokenise(tmp_path / "parts", iter(texts), tokenizer, Frame(0, 1), workers=2)
+    parts = tokenise(tmp_path / "parts", iter(texts), Spelling(tokenizer), Frame(0, 1), workers=2)
     assert len(parts) > 3
     assert np.concatenate([p.tokens for p in parts]).tolist() == whole[0].tokens.tolist()
     assert sum(p.documents for p in parts) == 60
-    again = tokenise(tmp_path / "parts", (), tokenizer, Frame(0, 1))
+    again = tokenise(tmp_path / "parts", (), Spelling(tokenizer), Frame(0, 1))
     assert [p.documents for p in again] == [p.documents for p in parts]
 
 
@@ -90,11 +91,11 @@ def test_a_killed_call_keeps_its_finished_parts(
 ) -> None:
     monkeypatch.setattr(shards, "PART_CHARACTERS", 100)
     texts = [f"text {n} " * 9 for n in range(6)]
-    tokenise(tmp_path / "zh", texts, tokenizer, Frame(0, 1), workers=1)
+    tokenise(tmp_path / "zh", texts, Spelling(tokenizer), Frame(0, 1), workers=1)
     (tmp_path / "zh" / "parts").unlink()
     (tmp_path / "zh" / "00001").rename(tmp_path / "zh" / "00001.partial")
     made = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "zh").glob("0*/tokens.npy")}
-    found = tokenise(tmp_path / "zh", texts, tokenizer, Frame(0, 1), workers=1)
+    found = tokenise(tmp_path / "zh", texts, Spelling(tokenizer), Frame(0, 1), workers=1)
     assert sum(shard.documents for shard in found) == 6
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "zh").glob("0*/tokens.npy")}
     assert made.items() <= kept.items()
@@ -102,4 +103,25 @@ def test_a_killed_call_keeps_its_finished_parts(
 
 def test_nothing_to_tokenise(tmp_path: Path, tokenizer: Path) -> None:
     with pytest.raises(BadInput, match="zh: no documents"):
-        tokenise(tmp_path / "zh", [], tokenizer, Frame(0, 1))
+        tokenise(tmp_path / "zh", [], Spelling(tokenizer), Frame(0, 1))
+
+
+def test_dropout_spells_parts_apart_and_each_the_same_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One text in two parts: two spellings of it, both repeatable, with any number of processes."""
+    made = make_extension(tmp_path, "gpt2")
+    text = held_out()[0][:3000]
+    monkeypatch.setattr(shards, "PART_CHARACTERS", 1000)
+    spelling = Spelling(made.extended, made.base, dropout=0.2, seed=3)
+    one = tokenise(tmp_path / "one", [text, text], spelling, Frame(0, 1), workers=1)
+    two = tokenise(tmp_path / "two", [text, text], spelling, Frame(0, 1), workers=2)
+    assert [shard.tokens.tolist() for shard in one] == [shard.tokens.tolist() for shard in two]
+    assert one[0].tokens.tolist() != one[1].tokens.tolist()
+    for shard in one:
+        ids = shard.tokens.tolist()[1:-1]
+        assert len(ids) > 1.02 * len(made.after.encode(text))
+        assert made.after.decode(ids) == text
+    plain = Spelling(made.extended, made.base)
+    (first, _) = tokenise(tmp_path / "plain", [text, text], plain, Frame(0, 1))
+    assert first.tokens.tolist()[1:-1] == made.after.encode(text)

@@ -12,7 +12,7 @@ from random_llama import random_llama
 
 from langraft.core.errors import BadInput
 from langraft.evals import bits
-from langraft.evals.bits import Bits, bits_per_byte, excerpts, windows
+from langraft.evals.bits import Bits, bits_of_each, bits_per_byte, excerpts, windows
 
 START = 1
 
@@ -137,3 +137,15 @@ def test_excerpts_are_starts_of_texts_within_the_budget(
 def test_excerpts_by_hand() -> None:
     assert excerpts(["中文字", "abcdef", "later"], 10, pieces=2) == ["中", "abcde"]
     assert excerpts(["a" * 100] * 30, 48, pieces=24) == ["aa"] * 22
+
+
+def test_each_text_is_charged_what_it_costs_alone() -> None:
+    model = random_llama()
+    texts = ["好" * 40, "", "abc", "a longer text in the middle of it all"]
+    found = bits_of_each(model, _encode, texts, start=START, window=16)
+    assert (found[1].nats, found[1].tokens, found[1].bytes) == (0.0, 0, 0)
+    for text, spent in zip(texts, found, strict=True):
+        if text:
+            alone = bits_per_byte(model, _encode, [text], start=START, window=16)
+            assert spent.nats == pytest.approx(alone.nats, rel=1e-5)
+            assert (spent.tokens, spent.bytes) == (alone.tokens, alone.bytes)

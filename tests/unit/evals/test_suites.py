@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from langraft.core.errors import BadInput
-from langraft.evals.suites import SUITES, group_of, load_exam, subject_names
+from langraft.evals.suites import SUITES, group_of, load_exam, subject_names, with_choices
 
 ARCHIVE = "benchmarks/benchmarks_dev.tar.zst"
 SAMPLES = "benchmarks/format_samples"
@@ -283,3 +283,19 @@ def test_every_row_of_the_table_compiles_and_names_a_licence() -> None:
     for name, suite in SUITES.items():
         re.compile(suite.files)
         assert suite.licence or name == "csv"
+
+
+def test_only_questions_of_four_choices(material: Path) -> None:
+    whole = load_exam("agieval", f"{SAMPLES}/agieval", material)
+    four = with_choices(whole, 4)
+    keys = {s.key for s in four.subjects}
+    assert {"logiqa-zh", "sat-en", "gaokao-history"} <= keys
+    assert not keys & {"aqua-rat", "lsat-ar", "math", "gaokao-mathcloze"}  # five options, or none
+    asked = [q for s in four.subjects for q in s.questions]
+    assert asked
+    assert all(len(q.labels) == 4 and len(q.answers[0]) == 1 for q in asked)
+    lost = sum(count for reason, count in four.skipped.items() if "among 4" in reason)
+    held = sum(len(s.questions) for s in whole.subjects if s.key in keys)
+    assert len(asked) + lost == held
+    with pytest.raises(BadInput, match="one right answer among 9"):
+        with_choices(whole, 9)

@@ -157,7 +157,7 @@ def test_what_cannot_be_exported_says_why(byte_model: Path, tmp_path: Path) -> N
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(BadInput, match="llama.cpp's name for that is not known"):
+    with pytest.raises(BadInput, match=r"llama\.cpp's name for that is not known"):
         export_gguf(model, tmp_path / "x.gguf")
     with pytest.raises(BadInput, match="not a GGUF file"):
         type_of_file(model / "config.json")
@@ -174,7 +174,7 @@ def test_the_modelfile_names_the_file_and_the_stops(byte_model: Path, tmp_path: 
 
 
 def test_the_whole_chinese_llama_vocabulary(material: Path, tmp_path: Path) -> None:
-    """55,296 published pieces, the added ones all with score 0: llama.cpp and SentencePiece agree."""
+    """55,296 published pieces, the added ones all with score 0: as SentencePiece reads them."""
     model = save_model(
         tmp_path / "model", material / "tokenizers" / "chinese-llama-2-55296", hidden_size=32
     )

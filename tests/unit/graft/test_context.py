@@ -223,7 +223,7 @@ def test_one_alpha_is_that_of_the_length_and_ends() -> None:
 
 def test_completions_keep_one_alpha() -> None:
     """The continuation that `langraft chat` and the samples use."""
-    from langraft.serve.chat import complete
+    from langraft.serve.text import complete
 
     class Letters:
         pad_token_id = 0

@@ -51,7 +51,7 @@ def test_a_tenth_left_out_takes_some_more_tokens(extension: Extension) -> None:
     counts = [sum(map(len, dropout.encode_batch(texts, seed))) for seed in (1, 2)]
     assert counts[0] != counts[1]
     for count in counts:
-        assert 1.01 < count / plain < 1.25
+        assert 1.005 < count / plain < 1.25
 
 
 def test_no_probability_is_refused(extension: Extension) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizer_bases import documents
 
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.learn import Learned, learn
+from langraft.tokenizer.learn import Candidates, Learned, learn
 from langraft.tokenizer.pruning import unused_leaves
 from langraft.tokenizer.runs import read_corpus
 from langraft.tokenizer.scripts import read_scripts
@@ -51,9 +52,19 @@ def test_all_eight_pieces_by_hand(bytes_base: Path) -> None:
     assert found.uses[YOU] == 0
 
 
+def test_idle_pieces_of_a_short_text_stay_when_nothing_takes_their_place(bytes_base: Path) -> None:
+    texts = [text[:3000] for text in documents("zh")[:20]]
+    corpus = read_corpus(load_encoder(bytes_base), texts, read_scripts(["Han"]))
+    most = len(Candidates.of(corpus, 100_000, 2, 16).choose(100_000).pieces)
+    size = int(0.9 * most)
+    found = learn(corpus, size=size, min_frequency=2, max_piece_characters=16)
+    assert len(found.pieces) == size
+
+
 def test_a_frequent_character_goes_before_a_rare_word(bytes_base: Path) -> None:
-    """Both kinds of merges are cut at the same count."""
-    texts = ["你好 "] * 10 + ["们 "] * 9
+    """Both kinds of merges are cut at the same count. 你 and 好 stand alone once, or they would be
+    idle and go with 你好."""
+    texts = ["你好 "] * 10 + ["们 "] * 9 + ["你 ", "好 "]
     assert _learn(bytes_base, texts, 5).pieces[-1] == YOU + GOOD
     assert _learn(bytes_base, texts, 7).pieces[4:6] == [MANY[:2], MANY]
 

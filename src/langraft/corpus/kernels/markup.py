@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled
 
 LONGEST_TAG = 1_000  # bytes
+TAGS = [
+    "a", "abbr", "address", "article", "aside", "audio", "b", "big", "blockquote", "body", "br",
+    "button", "caption", "center", "cite", "code", "col", "colgroup", "dd", "del", "details",
+    "div", "dl", "dt", "em", "figcaption", "figure", "font", "footer", "form", "h1", "h2", "h3",
+    "h4", "h5", "h6", "head", "header", "hr", "html", "i", "iframe", "img", "input", "ins", "kbd",
+    "label", "li", "link", "main", "meta", "nav", "noscript", "object", "ol", "option", "p",
+    "param", "pre", "q", "s", "samp", "script", "section", "select", "small", "source", "span",
+    "strike", "strong", "style", "sub", "summary", "sup", "svg", "table", "tbody", "td",
+    "textarea", "tfoot", "th", "thead", "time", "title", "tr", "tt", "u", "ul", "var", "video",
+    "wbr",
+]  # fmt: skip
+ENTITIES = [
+    "amp", "apos", "bull", "copy", "gt", "hellip", "laquo", "ldquo", "lsquo", "lt", "mdash",
+    "middot", "nbsp", "ndash", "quot", "raquo", "rdquo", "reg", "rsquo", "times", "trade",
+]  # fmt: skip
 BASIS, PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a, 64 bits
+
+
+def names(known: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """The sorted hashes of ASCII names, as the kernel computes them."""
+    found = []
+    for name in known:
+        value = BASIS
+        for byte in name.encode():
+            value = (value ^ byte) * PRIME % 2**64
+        found.append(value)
+    return np.sort(np.array(found, np.uint64))
 
 
 @compiled

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import regex
 
 from langraft.corpus.kernels.compiling import compiled, inlined
-from langraft.corpus.kernels.markup import BASIS, PRIME, html_share
+from langraft.corpus.kernels.markup import BASIS, ENTITIES, PRIME, TAGS, html_share, names
 from langraft.corpus.kernels.repetition import repeated_share, top_share
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import (
@@ -56,122 +56,6 @@ COLUMNS = (
 )
 N_COLUMNS = len(COLUMNS)
 
-TAGS = [
-    "a",
-    "abbr",
-    "address",
-    "article",
-    "aside",
-    "audio",
-    "b",
-    "big",
-    "blockquote",
-    "body",
-    "br",
-    "button",
-    "caption",
-    "center",
-    "cite",
-    "code",
-    "col",
-    "colgroup",
-    "dd",
-    "del",
-    "details",
-    "div",
-    "dl",
-    "dt",
-    "em",
-    "figcaption",
-    "figure",
-    "font",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "head",
-    "header",
-    "hr",
-    "html",
-    "i",
-    "iframe",
-    "img",
-    "input",
-    "ins",
-    "kbd",
-    "label",
-    "li",
-    "link",
-    "main",
-    "meta",
-    "nav",
-    "noscript",
-    "object",
-    "ol",
-    "option",
-    "p",
-    "param",
-    "pre",
-    "q",
-    "s",
-    "samp",
-    "script",
-    "section",
-    "select",
-    "small",
-    "source",
-    "span",
-    "strike",
-    "strong",
-    "style",
-    "sub",
-    "summary",
-    "sup",
-    "svg",
-    "table",
-    "tbody",
-    "td",
-    "textarea",
-    "tfoot",
-    "th",
-    "thead",
-    "time",
-    "title",
-    "tr",
-    "tt",
-    "u",
-    "ul",
-    "var",
-    "video",
-    "wbr",
-]
-ENTITIES = [
-    "amp",
-    "apos",
-    "bull",
-    "copy",
-    "gt",
-    "hellip",
-    "laquo",
-    "ldquo",
-    "lsquo",
-    "lt",
-    "mdash",
-    "middot",
-    "nbsp",
-    "ndash",
-    "quot",
-    "raquo",
-    "rdquo",
-    "reg",
-    "rsquo",
-    "times",
-    "trade",
-]
 _MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
 
 
@@ -189,8 +73,8 @@ def measure(
         texts.data,
         texts.offsets,
         *_classes_with(tuple(scripts)),
-        _names(TAGS),
-        _names(ENTITIES),
+        names(TAGS),
+        names(ENTITIES),
         np.array(top, np.int64),
         np.array(repeated, np.int64),
     )
@@ -207,17 +91,6 @@ def _classes_with(
         mark(table, rf"[[{members}]&&\p{{L}}]+", TARGET)
     bits, kinds = np.unique(table, return_inverse=True)
     return kinds.astype(np.uint8), bits
-
-
-def _names(names: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """The sorted hashes of ASCII names, as the kernel computes them."""
-    found = []
-    for name in names:
-        value = BASIS
-        for byte in name.encode():
-            value = (value ^ byte) * PRIME % 2**64
-        found.append(value)
-    return np.sort(np.array(found, np.uint64))
 
 
 @inlined

@@ -58,7 +58,7 @@ def repeated_share(
     """The share of the tokens' characters in n-grams that came before."""
     mask, leaving = _cleared(cells, tokens), _power(n)
     key = np.uint64(0)
-    covered = np.int64(0)
+    covered: Any = 0
     upto = np.int64(0)  # tokens before this one are counted already
     for index in range(tokens):
         key = key * np.uint64(MIX) + hashes[index]

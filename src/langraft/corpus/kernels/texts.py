@@ -25,6 +25,15 @@ class Texts:
     data: Bytes
     offsets: Offsets
 
+    def __post_init__(self) -> None:
+        """Nothing writes into texts; and a kernel is compiled anew for arrays that may be written
+        to, so all must be of one kind.
+        """
+        for name in ("data", "offsets"):
+            shown = getattr(self, name).view()
+            shown.flags.writeable = False
+            object.__setattr__(self, name, shown)
+
     @classmethod
     def of(cls, texts: Iterable[str]) -> Self:
         """The texts of a list of str."""

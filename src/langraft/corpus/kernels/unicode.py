@@ -14,6 +14,8 @@ import regex
 from langraft.corpus.kernels.compiling import inlined
 
 CODE_POINTS = sys.maxunicode + 1
+# Planes 0 to 3, and the tags and selectors of plane 14; the rest is unassigned or private.
+ASSIGNED = ((0, 0x40000), (0xE0000, 0xE0200))
 
 # A token: one character of a script written without spaces, or a run of other letters and digits.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -50,7 +52,9 @@ _PATTERNS = {
 @functools.cache
 def every_character() -> str:
     """All code points in order; half pairs, which no file holds, are replaced by NUL."""
-    return "".join("\0" if 0xD800 <= c < 0xE000 else chr(c) for c in range(CODE_POINTS))
+    points = np.arange(CODE_POINTS, dtype="<u4")
+    points[0xD800:0xE000] = 0
+    return points.tobytes().decode("utf-32-le")
 
 
 @functools.cache
@@ -69,8 +73,13 @@ def classes() -> npt.NDArray[np.uint16]:
 
 def mark(table: npt.NDArray[Any], pattern: str, bit: int) -> None:
     """Set `bit` for every code point that `pattern` (a run of characters) matches."""
-    for found in regex.finditer(f"(?V1){pattern}", every_character()):
-        table[found.start() : found.end()] |= bit
+    run = regex.compile(f"(?V1){pattern}")
+    for first, last in ASSIGNED:
+        for found in run.finditer(every_character()[first:last]):
+            table[first + found.start() : first + found.end()] |= bit
+    if run.match(chr(ASSIGNED[0][1])):
+        table[ASSIGNED[0][1] : ASSIGNED[1][0]] |= bit
+        table[ASSIGNED[1][1] :] |= bit
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 BATCH = 16  # texts
+READ = 20_000  # characters of a text that are scored
 
 BitsPerByte = Callable[[Sequence[str]], Sequence[float]]
 
@@ -37,7 +38,8 @@ class ModelScorer:
         self._batch = batch
 
     def scores(self, texts: Sequence[str]) -> list[float]:
-        """Bits per byte of each text; texts of like length go to the model together.
+        """Bits per byte of each text's first `READ` characters; texts of like length go to the
+        model together.
 
         Raises:
             ValueError: the function gave another number of results than it was given texts.
@@ -46,7 +48,7 @@ class ModelScorer:
         found = [0.0] * len(texts)
         for start in range(0, len(order), self._batch):
             batch = order[start : start + self._batch]
-            bits = self._bits_per_byte([texts[number] for number in batch])
+            bits = self._bits_per_byte([texts[number][:READ] for number in batch])
             for number, value in zip(batch, bits, strict=True):
                 found[number] = float(value)
         return found

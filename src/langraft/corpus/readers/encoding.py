@@ -56,7 +56,7 @@ def _mostly_utf8(sample: bytes) -> bool:
     """Whether more characters beyond ASCII are valid UTF-8 than not: some lines may be spoilt."""
     text = _text(sample, UTF8)
     wrong = text.count("\ufffd")
-    return not wrong or sum(not c.isascii() for c in text) > 2 * wrong
+    return not wrong or len(text) - len(text.encode("ascii", "ignore")) > 2 * wrong
 
 
 def _text(sample: bytes, name: str) -> str:

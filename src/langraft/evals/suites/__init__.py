@@ -7,6 +7,7 @@ from langraft.evals.suites.load import (
     load_exam,
     name_of,
     subject_names,
+    with_choices,
 )
 from langraft.evals.suites.question import LETTERS, Question, Subject
 from langraft.evals.suites.table import SUITES, Suite
@@ -23,4 +24,5 @@ __all__ = [
     "load_exam",
     "name_of",
     "subject_names",
+    "with_choices",
 ]

@@ -123,6 +123,27 @@ def load_exam(
     return Exam(suite, split, chosen, shots, seed)
 
 
+def with_choices(exam: Exam, count: int) -> Exam:
+    """Only the questions with one right answer among `count`, as published tables restrict AGIEval
+    and GAOKAO-Bench to four; the others are counted as left out.
+
+    Raises:
+        BadInput: no question is so.
+    """
+    kept = []
+    for subject in exam.subjects:
+        fits = [q for q in subject.questions if q.single and len(q.labels) == count]
+        reason = f"not one right answer among {count}"
+        lost = {**subject.skipped, reason: len(subject.questions) - len(fits)}
+        if fits:
+            kept.append(dataclasses.replace(subject, questions=fits, skipped=lost))
+        else:
+            warn(f"{exam.suite}/{subject.key}: none of its questions has {count} choices; left out")
+    if not kept:
+        raise BadInput(f"{exam.suite}: no question has one right answer among {count}")
+    return dataclasses.replace(exam, subjects=tuple(kept))
+
+
 def _asked(
     suite: str, subject: Subject, shots: int, limit: int | None, seed: int | None
 ) -> Subject:
@@ -135,7 +156,7 @@ def _asked(
         )
     if seed is not None:
         random.Random(f"{seed}/{suite}/{subject.key}").shuffle(pool)
-    return Subject(subject.key, subject.questions[:limit], pool[:shots], subject.skipped)
+    return dataclasses.replace(subject, questions=subject.questions[:limit], shots=pool[:shots])
 
 
 def _of_one_root(suite: str, data: str, files: Files) -> Files:

@@ -47,9 +47,14 @@ class Subject:
         key: the subject's name in file names.
         shots: worked examples to show, in their published order.
         skipped: how many items cannot be scored, by reason.
+        measure: how written answers are scored, a name of `written.MEASURES`; the suite's own way
+            without one.
+        new_tokens: written at most; as many as the protocol says when 0.
     """
 
     key: str
     questions: Sequence[Question]
     shots: Sequence[Question] = ()
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    measure: str = ""
+    new_tokens: int = 0

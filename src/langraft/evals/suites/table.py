@@ -7,7 +7,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 
-from langraft.evals.suites import exams, letters, published
+from langraft.evals.suites import exams, letters, published, reading
 from langraft.evals.suites.question import Subject
 
 Reader = Callable[[Mapping[str, bytes], re.Pattern[str], str, str], list[Subject]]
@@ -25,6 +25,7 @@ class Suite:
         split, shots_from: the splits that are scored and that worked examples come from.
         shots: worked examples shown, unless asked otherwise.
         licence: of the published data; langraft ships none of it.
+        measure: what its main score is called.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Suite:
     shots_from: str = "dev"
     shots: int = 5
     licence: str = ""
+    measure: str = "accuracy"
 
 
 def _records(convert: published.Convert) -> Reader:
@@ -43,6 +45,7 @@ def _records(convert: published.Convert) -> Reader:
 
 
 _ONE_CSV = r"(?:^|/)(?P<split>dev|val|test)/(?P<subject>[^/]+?)(?:_(?:dev|val|test))?\.csv$"
+_LONG = "|".join(map(re.escape, reading.LONGBENCH))
 _RECORDS = r"(?P<split>train|dev|validation|val|test)[^/]*\.(?:jsonl|json|parquet)$"
 AGIEVAL = (
     *("aqua-rat", "gaokao-biology", "gaokao-chemistry", "gaokao-chinese", "gaokao-english"),
@@ -54,6 +57,9 @@ AGIEVAL = (
 ENGLISH = {
     *("aqua-rat", "gaokao-english", "logiqa-en", "lsat-ar", "lsat-lr", "lsat-rc", "math"),
     *("sat-en", "sat-en-without-passage", "sat-math"),
+    *(name for name, task in reading.LONGBENCH.items() if task.language == "en"),
+    *(f"{name}_e" for name, task in reading.LONGBENCH.items() if task.language == "en"),
+    "en",
     *("English_MCQs", "English_Fill_in_Blanks", "English_Reading_Comp", "English_Cloze_Test"),
 }
 
@@ -177,6 +183,40 @@ SUITES = {
         shots_from="train",
         shots=3,
         licence="CC BY-SA 4.0",
+        measure="exact match",
+    ),
+    "cmrc2018": Suite(
+        "CMRC 2018",
+        "zh",
+        reading.squad,
+        files=r"(?:^|/)cmrc2018_(?P<split>train|trial|dev|test)\.json$",
+        named=r"cmrc",
+        split="dev",
+        shots_from="trial",
+        shots=0,
+        licence="CC BY-SA 4.0",
+        measure="exact match",
+    ),
+    "xquad": Suite(
+        "XQuAD",
+        "zh",
+        reading.squad,
+        files=r"(?:^|/)xquad\.(?P<subject>en|zh)\.json$",
+        named=r"xquad",
+        shots=0,
+        licence="CC BY-SA 4.0",
+        measure="exact match",
+    ),
+    "longbench": Suite(
+        "LongBench",
+        "zh",
+        reading.longbench,
+        files=rf"(?:^|/)(?:(?P<subject>(?:{_LONG})(?:_e)?)\.jsonl"
+        rf"|{re.escape(reading.PROMPTS)}|{re.escape(reading.LENGTHS)})$",
+        named=r"longbench",
+        shots=0,
+        licence="MIT",
+        measure="score",
     ),
     "csv": Suite("your own csv", "en", letters.user_csv, files=r"\.csv$", named=r"$", shots=0),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -29,9 +30,9 @@ def byte_tokenizer(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|im_end|>")
 
 
-def save_model(folder: Path, template: str | None, *merges: tuple[str, str]) -> Path:
+def save_model(folder: Path, template: str | None, *merges: tuple[str, str], seed: int = 3) -> Path:
     """A tiny random Llama with the byte tokenizer, saved as an ordinary model folder."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=258 + len(merges),
         hidden_size=32,
@@ -49,3 +50,16 @@ def save_model(folder: Path, template: str | None, *merges: tuple[str, str]) -> 
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def greedy_by_hand(model: Any, tokenizer: Any, prompt: str, count: int) -> str:
+    """The argmax of the full forward pass, token by token, without a cache and without generate."""
+    ids = tokenizer(prompt)["input_ids"]
+    start = len(ids)
+    for _ in range(count):
+        with torch.no_grad():
+            token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
+        if token == tokenizer.eos_token_id:
+            break
+        ids.append(token)
+    return str(tokenizer.decode(ids[start:], skip_special_tokens=True))

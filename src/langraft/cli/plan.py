@@ -1,0 +1,149 @@
+"""The verb that says what a recipe will cost before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from langraft.cli.options import Json, RecipePath, Set, answer
+from langraft.core.errors import BadInput
+from langraft.core.messages import console, say, table, warn
+
+app = typer.Typer()
+GIB = 2.0**30
+
+
+@app.command("plan")
+def plan_command(
+    recipe: RecipePath,
+    device: Annotated[str, typer.Option(help="a100-80g, h100, ... or MEMORY_GB:TFLOPS")] = "h100",
+    devices: Annotated[int, typer.Option(help="how many")] = 1,
+    price: Annotated[float | None, typer.Option(help="of one device for an hour")] = None,
+    per_node: Annotated[int, typer.Option(help="devices that share a fast link")] = 8,
+    inside: Annotated[str, typer.Option(help="the link inside a node")] = "nvlink4",
+    between: Annotated[str, typer.Option(help="the link between nodes")] = "ib-ndr",
+    mean_document: Annotated[float, typer.Option(help="tokens of a usual document")] = 1_000.0,
+    page: Annotated[Path | None, typer.Option(help="write a page with curves")] = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """What each stage of a recipe needs and costs: memory, hours, money, disk.
+
+    Nothing is downloaded or run. Where a stage does not fit the device, the nearest setting that
+    does is named.
+
+    Example: `langraft plan recipes/colossal-llama-2-7b.yaml --device a800-80g --devices 64 --price
+    1.04`
+    """
+    from langraft.plan import plan_recipe
+    from langraft.plan.devices import find_device, find_link
+    from langraft.plan.scale import Cluster
+    from langraft.plan.stages import Machine
+    from langraft.recipe import load_recipe
+
+    if price is not None and price <= 0:
+        raise BadInput(f"--price {price:g}: a device-hour costs more than nothing")
+    if mean_document <= 0:
+        raise BadInput(f"--mean-document {mean_document:g}: a document has at least one token")
+    links = find_link(inside, "--inside"), find_link(between, "--between")
+    machine = Machine(find_device(device), Cluster(devices, per_node, *links), price)
+    found = plan_recipe(
+        load_recipe(recipe, set_ or []), recipe.resolve().parent, machine, mean_document
+    )
+    _show(found)
+    if page is not None:
+        from langraft.report.plan import write_plan
+
+        write_plan(found, COLUMNS, rows(found), page)
+        say(f"page: {page}")
+    answer(found, json_)
+
+
+COLUMNS = ("stage", "tokens", "learns", "GiB a device", "FLOP", "time", "money", "sightings")
+
+
+def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table of the stages, as text."""
+    return [
+        (
+            stage["name"],
+            count(stage["tokens"]),
+            count(stage["learning"]),
+            f"{stage['memory']['total'] / GIB:.1f}" + ("" if stage["fits"] else " (too much)"),
+            f"{stage['flops']:.2g}",
+            span(stage["hours"]),
+            span(stage["money"]) if stage["money"] else "",
+            f"{stage['sightings_per_new_row']:,.0f} times"
+            if stage["sightings_per_new_row"]
+            else "",
+        )
+        for stage in found["stages"]
+    ]
+
+
+def count(value: float) -> str:
+    """A count as people write it."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0f}"
+
+
+def span(measure: dict[str, float]) -> str:
+    """The usual value and its range: `13 (10 to 17)`."""
+    usual, good, poor = (measure[part] for part in ("usual", "good", "poor"))
+    return f"{usual:,.3g} ({good:,.3g} to {poor:,.3g})"
+
+
+def time_span(hours: dict[str, float]) -> str:
+    """Hours in the unit that people would use."""
+    units = ((48.0, 24.0, "days"), (1.5, 1.0, "h"), (1.5 / 60, 1 / 60, "min"), (0, 1 / 3600, "s"))
+    unit, name = next((u, n) for least, u, n in units if hours["usual"] >= least)
+    return f"{span({part: value / unit for part, value in hours.items()})} {name}"
+
+
+def _show(found: dict[str, Any]) -> None:
+    parameters = found["parameters"]
+    say(
+        f"[bold]{found['recipe']}[/bold] on {found['devices']:,} x {found['device']['title']}: "
+        f"{found['base']}, {count(parameters['base'])} parameters, with "
+        f"{parameters['added_rows']:,} new rows {count(parameters['grown'])}"
+    )
+    if parameters["rows_assumed"]:
+        warn(
+            f"tokenizer.size is auto: {parameters['added_rows']:,} pieces are assumed; `langraft "
+            "tokenizer sweep` measures how many are worth it"
+        )
+    console.print(table("stages", COLUMNS, rows(found)))
+    parts = ("weights", "gradients", "moments", "activations", "logits", "margin", "total")
+    lines = [
+        (stage["name"], *(f"{stage['memory'][part] / GIB:.1f}" for part in parts))
+        for stage in found["stages"]
+    ]
+    console.print(table("GiB on one device at the fullest moment", ("stage", *parts), lines))
+    for stage in found["stages"]:
+        _verdict(stage, found)
+    money = f", {span(found['money'])} in money" if found["money"] else ""
+    disk = found["disk"] / GIB
+    say(f"whole run: {time_span(found['hours'])}{money}; {disk:,.1f} GiB of disk")
+    if not found["money"]:
+        say("[dim]--price gives money: what a device costs for an hour[/dim]")
+
+
+def _verdict(stage: dict[str, Any], found: dict[str, Any]) -> None:
+    has = stage["memory"]["device"] / GIB
+    if stage["fits"]:
+        return
+    needs = stage["memory"]["total"] / GIB
+    text = f"{stage['name']}: needs {needs:,.1f} GiB a device, which has {has:,.1f}. "
+    near = stage["nearest"]
+    if near:
+        text += f"Fits: {near['setting']} ({near['bytes'] / GIB:,.1f} GiB)"
+    elif stage["fewest_devices"]:
+        text += f"Nothing fits {found['devices']}; {stage['fewest_devices']} devices that share "
+        text += "the weights (and checkpointing full) would do"
+    else:
+        text += "No number of these devices is enough; take larger ones, or train: lora"
+    warn(text)

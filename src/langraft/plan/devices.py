@@ -1,0 +1,127 @@
+"""What devices and the networks between them can do, from their makers' data sheets."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+
+from langraft.core.errors import BadInput
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """One accelerator.
+
+    Attributes:
+        title: its name for people.
+        memory: bytes that it has.
+        peak: dense products in 16 bit with sums in 32, FLOP/s.
+        shares: how much of the peak continued pretraining reaches: poor, usual, good.
+        context: bytes that the driver and the libraries take before the first tensor.
+        source: where memory and peak are stated.
+    """
+
+    title: str
+    memory: float
+    peak: float
+    shares: tuple[float, float, float]
+    context: float
+    source: str
+
+
+# What is reached: Ziya's card 0.38 and Colossal-LLaMA-2's 0.37 on A100 and A800, TinyLlama 0.52;
+# torchtitan 0.34 to 0.39 on H100 (8B, 8K), its sheets' users up to 0.50; RTX cards are held back by
+# their memory's bandwidth and PCIe. V100 has no bfloat16 and no FlashAttention-2: fp16 only.
+_AMPERE, _HOPPER, _CARD, _VOLTA = (
+    (0.30, 0.38, 0.50),
+    (0.30, 0.38, 0.50),
+    (0.25, 0.35, 0.45),
+    (0.20, 0.30, 0.40),
+)
+GB, GIB = 1e9, 2.0**30
+DEVICES = {
+    "v100-16g": Device("V100 16 GB", 16 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
+    "v100-32g": Device("V100 32 GB", 32 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
+    "a100-40g": Device("A100 40 GB", 40 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a100-80g": Device("A100 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a800-80g": Device("A800 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A800 data sheet"),
+    "h100": Device("H100 80 GB", 80 * GIB, 989e12, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
+    "h200": Device("H200 141 GB", 141 * GB, 989e12, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
+    "l40s": Device("L40S 48 GB", 48 * GIB, 362e12, _CARD, 0.5 * GB, "L40S data sheet"),
+    "rtx4090": Device("RTX 4090", 24 * GIB, 165e12, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
+    "rtx3090": Device("RTX 3090", 24 * GIB, 71e12, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """A network between devices.
+
+    Attributes:
+        bandwidth: bytes/s that one device sends while it receives as many.
+        latency: seconds a message takes before its first byte.
+    """
+
+    title: str
+    bandwidth: float
+    latency: float
+
+
+# One direction, as the sheets give it; what collectives reach is in `scale.REACHED`.
+LINKS = {
+    "nvlink3": Link("NVLink 3 (A100), 300 GB/s", 300e9, 3e-6),
+    "nvlink-a800": Link("NVLink (A800), 200 GB/s", 200e9, 3e-6),
+    "nvlink4": Link("NVLink 4 (H100, H200), 450 GB/s", 450e9, 3e-6),
+    "pcie4": Link("PCIe 4.0 x16, 32 GB/s", 32e9, 5e-6),
+    "ib-hdr": Link("InfiniBand HDR, 200 Gbit/s", 25e9, 5e-6),
+    "ib-ndr": Link("InfiniBand NDR, 400 Gbit/s", 50e9, 5e-6),
+    "eth-100g": Link("Ethernet, 100 Gbit/s", 12.5e9, 20e-6),
+    "eth-25g": Link("Ethernet, 25 Gbit/s", 3.125e9, 30e-6),
+}
+
+
+def find_device(name: str) -> Device:
+    """The device called `name`.
+
+    Raises:
+        BadInput: the table lacks it; the message says how to describe one.
+    """
+    if ":" in name:
+        return described(name)
+    if name not in DEVICES:
+        more = "or describe it: --device MEMORY_GB:PEAK_TFLOPS, for example 24:165"
+        raise BadInput(f"--device {_unknown(name, list(DEVICES))}; {more}")
+    return DEVICES[name]
+
+
+def find_link(name: str, option: str) -> Link:
+    """The network called `name`.
+
+    Raises:
+        BadInput: the table lacks it.
+    """
+    if name not in LINKS:
+        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; take the nearest bandwidth")
+    return LINKS[name]
+
+
+def described(text: str) -> Device:
+    """A device that the table lacks, as `MEMORY_GB:PEAK_TFLOPS`.
+
+    Raises:
+        BadInput: that is not two positive numbers.
+    """
+    try:
+        memory, peak = (float(part) for part in text.split(":"))
+    except ValueError:
+        memory = peak = 0.0
+    if not (0 < memory < 1e6 and 0 < peak < 1e6):
+        raise BadInput(f"--device {text!r}: write MEMORY_GB:PEAK_TFLOPS, for example 24:165")
+    title = f"{memory:g} GB, {peak:g} TFLOP/s"
+    return Device(title, memory * GB, peak * 1e12, _CARD, 0.5 * GB, "as described")
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{name!r}: {hint}there are {', '.join(known)}"

@@ -1,0 +1,160 @@
+"""The plan of a whole recipe as plain numbers: for people, for pages, for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from langraft.core.errors import BadInput
+from langraft.core.io import read_json
+from langraft.plan.devices import Device
+from langraft.plan.memory import Memory
+from langraft.plan.scale import Cluster
+from langraft.plan.settings import Choice
+from langraft.plan.shape import KNOWN, Shape
+from langraft.plan.stages import Growth, Machine, StagePlan, growth, plan_stage
+from langraft.recipe import Recipe
+
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # devices of the plot
+
+
+def base_shape(base: str | None, root: Path) -> Shape:
+    """The base's sizes, from its folder's `config.json` or the table: nothing is downloaded.
+
+    Raises:
+        BadInput: no base, or one that is neither a folder here nor in the table.
+    """
+    if base is None:
+        raise BadInput("the recipe names no base; a plan needs its sizes")
+    config = root / base / "config.json"
+    if config.is_file():
+        return Shape.of(read_json(config), base)
+    if base in KNOWN:
+        return Shape.of(KNOWN[base], base)
+    raise BadInput(
+        f"base {base!r}: no folder of that name with a config.json, and not in the plan's table. "
+        f"Download its config.json into a folder and name that (--set base=FOLDER), or take one of "
+        f"{', '.join(KNOWN)}"
+    )
+
+
+def plan_recipe(
+    recipe: Recipe, root: Path, machine: Machine, mean_document: float = 1_000.0
+) -> dict[str, Any]:
+    """All stages, their sums, and hours by number of devices.
+
+    Args:
+        root: the folder that the recipe's paths are relative to.
+        mean_document: tokens of the document that a token stands in, for attention.
+
+    Raises:
+        BadInput: the base's sizes are not known, or a stage cannot be cut for so many devices.
+    """
+    grown = growth(recipe, base_shape(recipe.base, root))
+    if not recipe.pretrain:
+        raise BadInput(f"recipe {recipe.name}: no training stage to plan (pretrain is empty)")
+    stages = [plan_stage(recipe, s, grown, machine, mean_document) for s in recipe.pretrain]
+    return {
+        "recipe": recipe.name,
+        "base": recipe.base,
+        "device": {"title": machine.device.title, "source": machine.device.source},
+        "devices": machine.devices,
+        "price": machine.price,
+        "parameters": _parameters(grown),
+        "stages": [_stage(stage, grown, machine) for stage in stages],
+        "hours": _sum(stages),
+        "money": _money(_sum(stages), machine),
+        "disk": _whole_disk(stages),
+        "by_devices": _by_devices(recipe, grown, machine, mean_document),
+    }
+
+
+def _parameters(grown: Growth) -> dict[str, Any]:
+    return {
+        "base": grown.base.parameters,
+        "grown": grown.grown.parameters,
+        "rows": grown.grown.rows,
+        "added_rows": grown.added,
+        "rows_assumed": grown.assumed,
+        "untied": grown.base.tied and not grown.grown.tied,
+    }
+
+
+def _stage(stage: StagePlan, grown: Growth, machine: Machine) -> dict[str, Any]:
+    hours = dataclasses.asdict(stage.time)
+    return {
+        "name": stage.name,
+        "tokens": stage.tokens,
+        "learning": stage.learning,
+        "tokens_per_parameter": stage.tokens / stage.learning if stage.learning else None,
+        "sightings_per_new_row": stage.sightings,
+        "flops_per_token": stage.work.useful,
+        "flops": stage.operations,
+        "hours": hours,
+        "money": _money(hours, machine),
+        "memory": _memory(stage.asked.memory, machine.device),
+        "setting": stage.asked.words,
+        "fits": stage.asked.fits,
+        "nearest": _choice(stage.nearest),
+        "fewest_devices": stage.fewest,
+        "ways": [_choice(way) for way in stage.ways],
+        "efficiency": dataclasses.asdict(stage.scaling) | {"all": stage.scaling.efficiency},
+        "disk": dict(zip(("text", "checkpoints", "model"), stage.disk, strict=True)),
+    }
+
+
+def _choice(choice: Choice | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    used = choice.memory.total
+    return {"setting": choice.words, "bytes": used, "fits": choice.fits}
+
+
+def _memory(memory: Memory, device: Device) -> dict[str, float]:
+    return dataclasses.asdict(memory) | {"total": memory.total, "device": device.memory}
+
+
+def _sum(stages: list[StagePlan]) -> dict[str, float]:
+    return {
+        part: sum(getattr(stage.time, part) for stage in stages)
+        for part in ("good", "usual", "poor")
+    }
+
+
+def _money(hours: Mapping[str, float], machine: Machine) -> dict[str, float] | None:
+    if machine.price is None:
+        return None
+    return {part: value * machine.devices * machine.price for part, value in hours.items()}
+
+
+def _whole_disk(stages: list[StagePlan]) -> float:
+    """Bytes at the fullest moment: every stage's text and model, one stage's checkpoints."""
+    lasting = sum(text + model for text, _, model in (stage.disk for stage in stages))
+    return lasting + max(stage.disk[1] for stage in stages)
+
+
+def _by_devices(
+    recipe: Recipe, grown: Growth, machine: Machine, mean_document: float
+) -> list[dict[str, Any]]:
+    """Hours and efficiency for each number of devices that a batch can be shared by."""
+    rows = min(stage.batch_tokens // stage.row_tokens for stage in recipe.pretrain)
+    found = []
+    for count in sorted({*COUNTS, machine.devices}):
+        if count > rows:
+            break
+        cluster: Cluster = dataclasses.replace(machine.cluster, devices=count)
+        other = dataclasses.replace(machine, cluster=cluster)
+        stages = [plan_stage(recipe, s, grown, other, mean_document) for s in recipe.pretrain]
+        hours = _sum(stages)
+        found.append(
+            {
+                "devices": count,
+                "hours": hours,
+                "money": _money(hours, other),
+                "efficiency": min(stage.scaling.efficiency for stage in stages),
+                "fits": all(stage.nearest is not None for stage in stages),
+            }
+        )
+    return found

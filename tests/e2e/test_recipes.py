@@ -1,0 +1,95 @@
+"""Every recipe: a plan takes it as it stands, and it runs whole on a tiny random base of its own
+architecture.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_run import build_small, results
+from tokenizer_bases import sentencepiece_base
+from transformers import LlamaConfig, LlamaForCausalLM
+from verbs import answer
+
+from langraft.tokenizer.encoder import load_encoder
+
+ROOT = Path(__file__).parents[2]
+RECIPES = {  # with the devices that a plan is asked for
+    "quickstart-zh": ("rtx4090", 1),
+    "smollm2-135m-zh": ("rtx3090", 1),
+    "smollm2-135m-ru": ("rtx3090", 1),
+    "llama-3.2-1b-zh": ("h100", 1),
+    "chinese-llama-2-7b": ("a100-40g", 8),
+    "colossal-llama-2-7b": ("a800-80g", 64),
+}
+SENTENCEPIECE = ("chinese-llama-2-7b", "colossal-llama-2-7b")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_plan_takes_it_as_it_stands(name: str) -> None:
+    device, devices = RECIPES[name]
+    recipe = ROOT / "recipes" / f"{name}.yaml"
+    found = answer("plan", recipe, "--device", device, "--devices", devices)
+    assert all(stage["fits"] for stage in found["stages"]), found["stages"]
+    assert found["hours"]["usual"] > 0
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slices of text, a byte-level base and a SentencePiece one, both with random weights."""
+    folder = tmp_path_factory.mktemp("recipes")
+    build_small(folder, ROOT)
+    (folder / "llama").mkdir()
+    base = sentencepiece_base(folder / "llama")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4}
+    rows = load_encoder(base).size
+    config = LlamaConfig(**sizes, **heads, vocab_size=rows, max_position_embeddings=1024)
+    LlamaForCausalLM(config).save_pretrained(base)
+    return folder
+
+
+def settings(name: str, tiny: Path) -> list[str]:
+    """What makes a recipe small, and nothing that it is about."""
+    recipe = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+    base = tiny / ("llama" if name in SENTENCEPIECE else "base")
+    found = [f"base={base}", "corpus.holdout.bytes=20000", "tokenizer.size=120"]
+    for index, source in enumerate(recipe["corpus"]["sources"]):
+        path = tiny / f"{source['name']}.jsonl"
+        if source["name"] == "ru":
+            path = ROOT / "data/russian/ru.jsonl.zst"
+        found.append(f"corpus.sources.{index}.paths=[{path}]")
+    if recipe["graft"]["init"] == "distil":
+        found.append(
+            "graft.distil={positions: 1500, depth: 1, steps: 6, batch_tokens: 500, "
+            "output_positions: 1500, output_steps: 10, output_batch: 256}"
+        )
+    small = {"tokens": 2048, "batch_tokens": 512, "row_tokens": 128, "micro_rows": 2, "evaluate": 1}
+    for index in range(len(recipe["pretrain"])):
+        found += [f"pretrain.{index}.{key}={value}" for key, value in small.items()]
+    found += ["hardware.precision=fp32", "hardware.frozen=fp32", "hardware.threads=1"]
+    return [*found, "eval.max_bytes=2000"]
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "quickstart-zh"])
+def test_it_runs_whole_on_a_tiny_base(name: str, tiny: Path, tmp_path: Path) -> None:
+    sets = [part for setting in settings(name, tiny) for part in ("--set", setting)]
+    command = [sys.executable, "-m", "langraft", "run", str(ROOT / f"recipes/{name}.yaml")]
+    command += ["--out", str(tmp_path), "--json", *sets]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    recipe = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text(encoding="utf-8"))
+    for stage in recipe["pretrain"]:
+        trained = results(tmp_path, f"pretrain-{stage['name']}")
+        assert trained["tokens"] == 2048
+    last = tmp_path / f"pretrain-{recipe['pretrain'][-1]['name']}"
+    config = json.loads((last / "config.json").read_text(encoding="utf-8"))
+    assert config["vocab_size"] % 64 == 0
+    assert (tmp_path / "report.html").exists()

@@ -1,0 +1,120 @@
+"""Bytes a token keeps: counted on real blocks."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from langraft.plan.memory import (
+    KEPT,
+    Setting,
+    activations,
+    kept_in_block,
+    logits,
+    training_memory,
+)
+from langraft.plan.shape import KNOWN, Shape
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+SIZES = {"hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 6}
+SIZES |= {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 64}
+
+
+def kept_bytes(inside: str, products: str, layers: int, tokens: int) -> int:
+    """What automatic differentiation keeps of a model with `layers` blocks, weights left out."""
+    torch.manual_seed(0)
+    config = LlamaConfig(**SIZES, num_hidden_layers=layers, attn_implementation="sdpa")
+    model = LlamaForCausalLM(config)
+    if products == "gathered":
+        model = model.to(torch.bfloat16)
+    if inside != "all":
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("embed" in name)
+    if inside.startswith("lora"):
+        dropout = 0.05 if "dropout" in inside else 0.0
+        inject_adapter_in_model(
+            LoraConfig(r=8, target_modules=TARGETS, lora_dropout=dropout), model
+        )
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    seen: dict[int, tuple[int, torch.Tensor]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            seen.setdefault(storage.data_ptr(), (storage.nbytes(), tensor))
+        return tensor
+
+    cast = torch.autocast("cpu", torch.bfloat16) if products == "autocast" else None
+    with saved_tensors_hooks(keep, lambda kept: kept), cast or contextlib.nullcontext():
+        model.model(torch.randint(0, 64, (1, tokens)))
+    return sum(size for size, _ in seen.values())
+
+
+@pytest.mark.parametrize(("inside", "products"), KEPT)
+def test_kept_bytes_are_those_of_a_real_block(inside: str, products: str) -> None:
+    """Differences between three and two blocks and between two lengths: casts of weights and the
+    model's ends drop out.
+    """
+
+    def block(tokens: int) -> int:
+        return kept_bytes(inside, products, 3, tokens) - kept_bytes(inside, products, 2, tokens)
+
+    counted = (block(96) - block(64)) / 32
+    shape = Shape.of({**SIZES, "model_type": "llama", "num_hidden_layers": 2}, "tiny")
+    if "dropout" in inside:  # a mask is a whole number on a CPU, a byte on a GPU
+        inputs = sum(shape.linear(target)[0] for target in TARGETS)
+        counted -= inputs * (3 if products == "fp32" else 1)
+    assert kept_in_block(shape, inside, products, 8) == pytest.approx(counted, rel=0.02)
+
+
+def llama(**changes: object) -> tuple[Shape, Setting]:
+    shape = Shape.of(KNOWN["meta-llama/Llama-2-7b-hf"], "llama")
+    settings = {
+        "learning": shape.parameters - shape.embeddings,
+        "matrices": 2,
+        "inside": "all",
+        "rank": 0,
+        "micro_tokens": 4_096,
+        "accumulates": True,
+    }
+    return shape, Setting(**(settings | changes))  # type: ignore[arg-type]
+
+
+def test_a_7b_by_hand() -> None:
+    """Weights 4 + 2 bytes (blocks), gradients 4, moments 8; 6.74B parameters, 6.48B in blocks."""
+    shape, setting = llama(checkpointing="full")
+    found = training_memory(shape, setting)
+    assert found.gradients == pytest.approx(4 * 6.738e9, rel=1e-3)
+    assert found.moments == pytest.approx(8 * 6.738e9, rel=1e-3)
+    assert found.weights == pytest.approx(4 * 6.738e9 + 2 * 6.476e9, rel=1e-3)
+    assert found.total / 1e9 == pytest.approx(133, rel=0.02)  # needs an H200, as everybody finds
+
+
+def test_sharding_divides_what_is_stored() -> None:
+    shape, setting = llama(shards=8, checkpointing="full")
+    eighth = training_memory(shape, setting)
+    alone = training_memory(*llama(checkpointing="full"))
+    assert eighth.moments == alone.moments / 8
+    assert eighth.total < 40 * 2**30 < alone.total
+
+
+def test_recomputing_keeps_one_block_and_the_stream() -> None:
+    shape, setting = llama(checkpointing="full")
+    kept, again = activations(shape, setting)
+    assert again == kept_in_block(shape, "all", "autocast", 0) * 4_096
+    assert kept == 32 * 4 * 4_096 * 4_096 + 12 * 4_096 * 4_096
+    selective = activations(*llama(checkpointing="selective"))[0]
+    assert kept < selective < activations(*llama())[0]
+
+
+def test_chunked_logits_are_small_and_smaller_states_as_well() -> None:
+    shape = llama()[0]
+    plain = 4_096 * shape.rows * 10
+    assert logits(shape, llama(matrices=0)[1]) < plain / 2
+    small = training_memory(*llama(states="8bit")).moments
+    assert small / training_memory(*llama()).moments == pytest.approx(0.254, rel=0.01)
