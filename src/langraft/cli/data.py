@@ -61,6 +61,67 @@ def show_command(
     answer({**numbers, "template": template, "pieces": pieces}, json_)
 
 
+@app.command("score")
+def score_command(
+    files: Annotated[list[str], typer.Argument(help="files of conversations", show_default=False)],
+    rule: Annotated[list[str], typer.Option(help="NAME or NAME=WEIGHT", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="write each question's best answer")] = None,
+    json_: Json = False,
+) -> None:
+    """Score answers by rules; of several answers to a question keep the best.
+
+    Example: `langraft data score a.jsonl b.jsonl --rule same-language --rule length=0.5`
+    """
+    from langraft.core.errors import BadInput
+    from langraft.data.objects import data_files
+    from langraft.pipeline.feedback import score_files
+
+    rules: dict[str, float] = {}
+    for one in rule:
+        name, _, weight = one.partition("=")
+        try:
+            rules[name] = float(weight or 1)
+        except ValueError as error:
+            raise BadInput(f"--rule {one}: the weight is not a number") from error
+    found = score_files(data_files(tuple(files), Path()), rules, out)
+    rows = [
+        (path, *(f"{means[name]:.3f}" for name in rules)) for path, means in found["means"].items()
+    ]
+    console.print(table("mean score", ("file", *rules), rows))
+    answer(found, json_)
+
+
+@app.command("judge")
+def judge_command(
+    files: Annotated[list[str], typer.Argument(help="each model's answers", show_default=False)],
+    judge: Annotated[str, typer.Option(help="URL#MODEL of an OpenAI-compatible endpoint")],
+    out: Annotated[Path, typer.Option(help="the folder of verdicts and preferences")],
+    form: Annotated[str, typer.Option(help="the judge's instructions")] = "verdict-zh",
+    workers: Annotated[int, typer.Option(help="requests under way at once")] = 4,
+    key_file: Annotated[Path | None, typer.Option(help="a file with the endpoint's key")] = None,
+    json_: Json = False,
+) -> None:
+    """Let a judge model label preferences, in both orders; what it contradicts is dropped.
+
+    Example: `langraft data judge a.jsonl b.jsonl --judge http://127.0.0.1:8000/v1 --out labels`
+    """
+    from langraft.arena.judge import Jury
+    from langraft.arena.players import endpoint
+    from langraft.arena.verdicts import template as form_of
+    from langraft.core.errors import BadInput
+    from langraft.data.objects import data_files
+    from langraft.pipeline.feedback import label_pairs
+
+    instructions = form_of(form)
+    if instructions.kind != "verdict":
+        raise BadInput(f"--form {form}: grades one answer; take one that compares two")
+    key = key_file.read_text(encoding="utf-8").strip() if key_file is not None else ""
+    jury = Jury(endpoint(judge, key), instructions, workers)
+    found = label_pairs(data_files(tuple(files), Path()), jury, out)
+    say(f"{found['preferences']} preferences of {found['judged']} pairs: {found['file']}")
+    answer(found, json_)
+
+
 def _runs(sample: object, tokenizer: object) -> list[tuple[str, bool]]:
     """The sample's text in runs that are learnt or not, decoded from the very ids."""
     import itertools

@@ -84,7 +84,9 @@ def _answer(value: Any) -> str:
 
 def _pair(record: Mapping[str, Any]) -> Ranked:
     chosen, rejected = record["chosen"], record["rejected"]
-    has_question = any(k in record for k in ("instruction", "conversations", "prompt", "question"))
+    has_question = any(
+        k in record for k in ("instruction", "conversations", "messages", "prompt", "question")
+    )
     if has_question or not isinstance(chosen, str | list):
         question = _question(record)
     elif isinstance(chosen, str):

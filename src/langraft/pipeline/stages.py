@@ -15,10 +15,12 @@ from langraft.pipeline.corpus import corpus_stage
 from langraft.pipeline.evaluate import eval_stage
 from langraft.pipeline.export import export_stage
 from langraft.pipeline.graft import graft_stage
+from langraft.pipeline.onpolicy import onpolicy_stage
 from langraft.pipeline.pretrain import pretrain_stage
 from langraft.pipeline.run import Run
 from langraft.pipeline.sft import sft_stage
 from langraft.pipeline.tokenizer import tokenizer_stage
+from langraft.recipe import Grpo, Ppo
 
 
 def go(this: Run, *, until: str | None = None, fresh: bool = False, twin: bool = False) -> None:
@@ -83,7 +85,10 @@ def stage_of(this: Run, name: str, twin: bool = False) -> Stage:
             this, next(s for s in this.recipe.pretrain if f"pretrain-{s.name}" == name)
         )
     if name.startswith("align-"):
-        return align_stage(this, next(s for s in this.recipe.align if f"align-{s.name}" == name))
+        stage = next(s for s in this.recipe.align if f"align-{s.name}" == name)
+        if isinstance(stage, Ppo | Grpo):
+            return onpolicy_stage(this, stage)
+        return align_stage(this, stage)
     build: dict[str, Callable[[Run], Stage]] = {
         "corpus": corpus_stage,
         "tokenizer": tokenizer_stage,

@@ -25,7 +25,7 @@ from langraft.recipe.pretrain import PRESETS, Forgetting, Pretrain
 from langraft.recipe.section import Section
 from langraft.recipe.tokenizer import Tokenizer
 from langraft.recipe.training import Guard, Lora, Training
-from langraft.recipe.tuning import DataSet, Dpo, Pairs, Reward, Sft
+from langraft.recipe.tuning import DataSet, Dpo, Grpo, OnPolicy, Pairs, Ppo, Reward, Sft
 from langraft.recipe.whole import Language, Recipe
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Export",
     "Forgetting",
     "Graft",
+    "Grpo",
     "Guard",
     "Hardware",
     "Holdout",
@@ -50,7 +51,9 @@ __all__ = [
     "LanguageCheck",
     "Lora",
     "MinHash",
+    "OnPolicy",
     "Pairs",
+    "Ppo",
     "Pretrain",
     "Quality",
     "Recipe",

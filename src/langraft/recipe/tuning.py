@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -144,4 +145,92 @@ class Dpo(Pairs):
     prompts: tuple[str, ...] = ()
 
 
-Align = Annotated[Reward | Dpo, Field(discriminator="method")]
+class OnPolicy(Training):
+    """What stages share that learn from the model's own answers.
+
+    Attributes:
+        data: sets of conversations or (`reads: preferred`) of preferences, whose questions are
+            asked.
+        template: as in `sft`.
+        iterations: rounds of answering and learning.
+        questions: questions a round.
+        group: answers to each question.
+        passes: how often each answer is learnt from.
+        minibatches: optimiser steps a pass.
+        new_tokens: the longest answer.
+        longest: longer questions are left out.
+        temperature: of sampling.
+        clip: how far a token's probability may move before its gradient ends.
+        rules: weights of rule rewards, by name.
+        reward: the name of a reward stage before this one, whose model scores answers too.
+        prompts: questions answered before and after.
+    """
+
+    data: tuple[DataSet, ...] = Field(min_length=1)
+    template: str = "tokenizer"
+    iterations: Positive = 16
+    questions: Positive = 8
+    group: Positive = 1
+    passes: Positive = 1
+    minibatches: Positive = 1
+    new_tokens: Positive = 64
+    longest: Positive = 256
+    temperature: Rate = 1.0
+    clip: Rate = 0.2
+    rules: Mapping[str, float] = {}
+    reward: str | None = None
+    prompts: tuple[str, ...] = ()
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _paths_are_sets(cls, given: Any) -> Any:
+        return _as_sets(given)
+
+    @model_validator(mode="after")
+    def _something_rewards(self) -> OnPolicy:
+        if not self.rules and self.reward is None:
+            raise ValueError("nothing rewards an answer: give rules, or reward")
+        if self.questions * self.group < self.minibatches:
+            raise ValueError(f"{self.minibatches} minibatches of {self.questions} x {self.group}")
+        return self
+
+
+class Ppo(OnPolicy):
+    """Proximal policy optimisation (arXiv 1707.06347) with a value head on the policy's trunk.
+
+    Attributes:
+        kl: what a nat of distance from the starting model costs at first.
+        kl_target: nats an answer that the coefficient is steered to; none keeps it as it is.
+        horizon: answers over which it is steered.
+        gamma, lam: discount, and how far advantages look ahead.
+        value_weight, value_clip: of the value loss.
+    """
+
+    method: Literal["ppo"] = "ppo"
+    name: Name = "ppo"
+    lr: Rate = 1e-5
+    kl: Annotated[float, Field(ge=0)] = 0.1
+    kl_target: Rate | None = None
+    horizon: Positive = 1_000
+    gamma: Fraction = 1.0
+    lam: Fraction = 0.95
+    value_weight: Annotated[float, Field(ge=0)] = 0.1
+    value_clip: Rate = 0.2
+
+
+class Grpo(OnPolicy):
+    """Group relative policy optimisation (arXiv 2402.03300): no value model, advantages inside each
+    question's group of answers.
+
+    Attributes:
+        kl: weight of the divergence from the starting model in the loss.
+    """
+
+    method: Literal["grpo"] = "grpo"
+    name: Name = "grpo"
+    lr: Rate = 1e-5
+    group: Annotated[int, Field(ge=2)] = 4
+    kl: Annotated[float, Field(ge=0)] = 0.04
+
+
+Align = Annotated[Reward | Dpo | Ppo | Grpo, Field(discriminator="method")]

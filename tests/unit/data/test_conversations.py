@@ -56,6 +56,7 @@ PREFERENCES: list[tuple[dict[str, Any], list[tuple[str, str, float, float]]]] = 
     ({"conversations": [{"from": "human", "value": "问"}], "chosen": {"from": "gpt", "value": "好"}, "rejected": {"from": "gpt", "value": "坏"}}, [("好", "坏", 0, 1)]),
     ({"chosen": [{"role": "user", "content": "问"}, {"role": "assistant", "content": "好"}], "rejected": [{"role": "user", "content": "问"}, {"role": "assistant", "content": "坏"}]}, [("好", "坏", 0, 1)]),
     ({"chosen": "\n\nHuman: 问\n\nAssistant: 好", "rejected": "\n\nHuman: 问\n\nAssistant: 坏"}, [("好", "坏", 0, 1)]),
+    ({"messages": [{"role": "user", "content": "问"}], "chosen": "好", "rejected": "坏"}, [("好", "坏", 0, 1)]),
     ({"instruction": "问", "input": "", "output": ["好", "中", "坏"]}, [("好", "中", 0, 1 / 3), ("好", "坏", 0, 1 / 3), ("中", "坏", 0, 1 / 3)]),
     ({"question": "问", "answers": [{"text": "坏", "score": 1}, {"text": "好", "score": 4}]}, [("好", "坏", 3, 1)]),
     ({"prompt": "问", "responses": ["中", "好", "平"], "scores": [2, 5, 2]}, [("好", "中", 3, 0.5), ("好", "平", 3, 0.5)]),

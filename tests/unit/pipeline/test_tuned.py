@@ -225,3 +225,84 @@ def test_unfit_records_are_listed(small: Path, tmp_path: Path) -> None:
     done(tmp_path, small, "sft", sft=sft(data=["some.json"], epochs=1))
     (line,) = (tmp_path / "sft" / "unfit.jsonl").read_text().splitlines()
     assert json.loads(line)["line"] == 49
+
+
+def onpolicy(method: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "method": method,
+        "data": ["talks.json"],
+        "template": "ziya",
+        "iterations": 8,
+        "questions": 4,
+        "group": 4,
+        "new_tokens": 8,
+        "lr": 3e-3,
+        "rules": {"repetition": 1.0},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_answers_that_are_rewarded_become_likelier(
+    small: Path, tmp_path: Path, method: str
+) -> None:
+    """The rule rewards short answers."""
+    settings = onpolicy(method, rules={"short": 1.0}, iterations=16, passes=2, kl=0.0, lr=2e-2)
+    from langraft.data import rules
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(rules.RULES, "short", lambda reply: 1.0 - len(reply.answer) / 40)  # type: ignore[arg-type]
+        found = done(tmp_path, small, f"align-{method}", align=[settings])
+    assert found["reward"]["last"] > found["reward"]["first"] + 0.05
+    assert found["kl"]["first"] < found["kl"]["last"]
+    records = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "reward" in r]
+    assert records[0]["kl"] < 1e-3 and records[0]["clipped"] == 0
+    assert len(records) == found["steps"] == 32
+
+
+def test_a_dear_divergence_holds_the_model_back(small: Path, tmp_path: Path) -> None:
+    free, held = (
+        done(tmp_path / str(kl), small, "align-grpo", align=[onpolicy("grpo", kl=kl)])
+        for kl in (0.0, 10.0)
+    )
+    assert held["kl"]["last"] < 0.5 * free["kl"]["last"]
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_killed_in_the_middle_of_a_round(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    settings = onpolicy(method, iterations=3, passes=2, checkpoint_seconds=1e-9)
+    settings |= {"kl_target": 0.01, "horizon": 10} if method == "ppo" else {}
+    done(tmp_path / "straight", small, f"align-{method}", align=[settings])
+    from langraft.train.rollouts import RolloutFeed
+
+    real = RolloutFeed.batches
+
+    def dies(self: Any, position: int, *args: Any) -> Any:
+        if position == 3:
+            raise KeyboardInterrupt
+        return real(self, position, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RolloutFeed, "batches", dies)
+        with pytest.raises(KeyboardInterrupt):
+            done(tmp_path / "killed", small, f"align-{method}", align=[settings])
+    done(tmp_path / "killed", small, f"align-{method}", align=[settings])
+    files = [
+        (tmp_path / run / f"align-{method}/model.safetensors").read_bytes()
+        for run in ("straight", "killed")
+    ]
+    assert files[0] == files[1]
+
+
+def test_ppo_with_a_reward_model(small: Path, tmp_path: Path) -> None:
+    reward = {"method": "reward", "data": "pairs.jsonl", "template": "ziya", "pairs": 8}
+    reward |= {"lr": 1e-2, "longest": 64}
+    settings = onpolicy("ppo", rules={}, reward="reward", iterations=2)
+    found = done(tmp_path, small, "align-ppo", align=[reward, settings])
+    assert found["steps"] == 2 and found["reward"]["first"] != 0
+    with pytest.raises(BadInput, match="no reward stage 'other' before it; known: reward"):
+        done(tmp_path / "b", small, "align-ppo", align=[reward, settings | {"reward": "other"}])
+    with pytest.raises(BadInput, match=r"align \(ppo\).rules: rule 'kind': known are"):
+        done(tmp_path / "c", small, "align-ppo", align=[onpolicy("ppo", rules={"kind": 1})])
