@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from langraft.core.io import write_atomic
 from langraft.report.charts import Chart, Guide, Line, Mark, line_chart
+from langraft.report.templates import fill
 
 Rows = Sequence[Sequence[str]]
 
@@ -99,13 +97,8 @@ def write_table_page(
     Raises:
         RunFailed: the page cannot be written.
     """
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    style, _, _ = here.get_source(environment, "page.css")
-    html = environment.get_template("vocabulary.html").render(
-        style=Markup(style),
+    html = fill(
+        "vocabulary.html",
         title=title,
         lede=lede,
         charts=charts,
