@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip
 RECIPE ?= recipes/quickstart-zh.yaml
 OUT ?= runs/quickstart-zh
 ARGS ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench-setup demo test test-all lint format docs constraints clean
@@ -22,8 +23,8 @@ bench-setup: ## create .venv-bench with the libraries that benchmarks compare wi
 demo: setup ## teach SmolLM2-135M Chinese on this machine and write a report (minutes)
 	@$(BIN)/langraft run $(RECIPE) --out $(OUT)
 
-test: setup ## unit, parity and end-to-end tests (ARGS="-k name" selects)
-	@$(BIN)/python -m pytest -m "not slow" -rs $(ARGS)
+test: setup ## unit, parity, browser and end-to-end tests (ARGS="-k name" selects, WORKERS=4 takes more cores)
+	@$(BIN)/python -m pytest -m "not slow" -rs -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: setup ## the same and the slow ones
 	@$(BIN)/python -m pytest -rs $(ARGS)
