@@ -9,7 +9,8 @@ scikit-learn solves Bradley-Terry). FastChat's main branch has since replaced th
 L-BFGS-B on counted outcomes, which no release holds: `counted` is that method written anew on the
 peer's scipy. One resample of the release takes seconds, so `--peer-rounds` of them are timed and
 their mean is multiplied by the rounds; the ratio is of that product. A resample that takes longer
-than `--peer-limit` seconds is given up: the ratio is then a lower bound.
+than `--peer-limit` seconds is given up: the ratio is then a lower bound. `processor` is seconds of
+all threads: its ratio holds on a busy machine too, and leaves out that we use both cores.
 """
 
 from __future__ import annotations
@@ -45,25 +46,27 @@ names = np.array([f"m{i}" for i in range(saved["models"])])
 words = np.array(["model_b", "tie", "model_a"])
 frame = pd.DataFrame({"model_a": names[saved["a"]], "model_b": names[saved["b"]],
                       "winner": words[saved["outcome"]]})
-rounds, seconds = int(sys.argv[2]), {}
+rounds, seconds, used = int(sys.argv[2]), {}, {}
 class Late(Exception):
     pass
 def late(*_):
     raise Late
 signal.signal(signal.SIGALRM, late)
 for name, function in (("elo", compute_elo), ("bradley-terry", compute_elo_mle_with_tie)):
+    if name not in sys.argv[4:]:
+        continue
     times = []
     for _ in range(rounds):
         drawn = frame.sample(frac=1.0, replace=True)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         signal.alarm(int(sys.argv[3]))
         try:
             function(drawn)
         except Late:
             pass  # its time so far is a lower bound
         signal.alarm(0)
-        times.append(time.perf_counter() - start)
-    seconds[name] = sum(times) / rounds
+        times.append((time.perf_counter() - start, time.process_time() - cpu))
+    seconds[name], used[name] = (sum(column) / rounds for column in zip(*times))
 from scipy.optimize import minimize
 from scipy.special import expit
 def fit(a, b, half, weight):
@@ -75,18 +78,19 @@ def fit(a, b, half, weight):
         return value, slope
     options = {"maxiter": 100, "gtol": 1e-6}
     return minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", options=options).x
-start = time.perf_counter()
-rows = np.stack([saved["a"], saved["b"], saved["outcome"]], 1)
-(a, b, outcome), counts = (lambda u, c: (u.T, c))(*np.unique(rows, axis=0, return_counts=True))
-share = counts / counts.sum()
-draws = np.random.default_rng(0).multinomial(len(frame), share, size=5 * rounds)
-once = time.perf_counter() - start
-start = time.perf_counter()
-for draw in draws:
-    found = fit(a, b, outcome / 2, draw / len(frame))
-seconds["counted"] = (time.perf_counter() - start) / len(draws)
-whole = compute_elo(frame)
-print(json.dumps({"seconds": seconds, "elo": {k: float(v) for k, v in whole.items()}}))
+if "counted" in sys.argv[4:]:
+    rows = np.stack([saved["a"], saved["b"], saved["outcome"]], 1)
+    (a, b, outcome), counts = (lambda u, c: (u.T, c))(*np.unique(rows, axis=0, return_counts=True))
+    share = counts / counts.sum()
+    draws = np.random.default_rng(0).multinomial(len(frame), share, size=5 * rounds)
+    start, cpu = time.perf_counter(), time.process_time()
+    for draw in draws:
+        fit(a, b, outcome / 2, draw / len(frame))
+    seconds["counted"] = (time.perf_counter() - start) / len(draws)
+    used["counted"] = (time.process_time() - cpu) / len(draws)
+whole = compute_elo(frame) if "elo" in sys.argv[4:] else {}
+elo = {model: float(rating) for model, rating in whole.items()}
+print(json.dumps({"seconds": seconds, "processor": used, "elo": elo}))
 """
 
 
@@ -101,14 +105,19 @@ def simulated(votes: int, models: int, seed: int) -> Ballots:
     return Ballots(tuple(f"m{i}" for i in range(models)), a, b, outcome)
 
 
-def ours(votes: Ballots, small: Ballots, rounds: int) -> dict[str, dict[str, float]]:
+def ours(
+    votes: Ballots, small: Ballots, systems: list[str], rounds: int
+) -> dict[str, dict[str, float]]:
     """Seconds of every system, kernels compiled on the small votes first."""
     result: dict[str, dict[str, float]] = {}
-    for system in ("elo", "bradley-terry", "davidson"):
+    for system in systems:
         leaderboard(small, system, 16, 0)
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         leaderboard(votes, system, rounds, 0)
-        result[system] = {"seconds": time.perf_counter() - start}
+        result[system] = {
+            "seconds": time.perf_counter() - start,
+            "processor": time.process_time() - used,
+        }
         print(system, f"{result[system]['seconds']:.2f} s", file=sys.stderr)
     return result
 
@@ -135,7 +144,7 @@ def compare(result: dict[str, dict[str, float]], votes: Ballots, args: argparse.
         saved = Path(folder) / "votes.npz"
         np.savez(saved, a=votes.a, b=votes.b, outcome=votes.outcome, models=args.models)
         command = [str(args.peer), "-W", "ignore", "-c", PEER, str(saved)]
-        command += [str(args.peer_rounds), str(args.peer_limit)]
+        command += [str(args.peer_rounds), str(args.peer_limit), *args.peers]
         run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if run.returncode:
         sys.exit(f"{args.peer} cannot run FastChat's code, see above (`make bench-setup`)")
@@ -144,10 +153,13 @@ def compare(result: dict[str, dict[str, float]], votes: Ballots, args: argparse.
         system, key = ("bradley-terry", "_counted") if name == "counted" else (name, "")
         result[system][f"peer_seconds_a_round{key}"] = seconds
         result[system][f"ratio{key}"] = seconds * args.rounds / result[system]["seconds"]
-    ours = dict(zip(votes.models, elo(votes), strict=True))
-    result["elo"]["largest_difference"] = max(
-        math.fabs(ours[name] - rating) for name, rating in peer["elo"].items()
-    )
+        processor = peer["processor"][name] * args.rounds
+        result[system][f"ratio_processor{key}"] = processor / result[system]["processor"]
+    if peer["elo"]:
+        own = dict(zip(votes.models, elo(votes), strict=True))
+        result["elo"]["largest_difference"] = max(
+            math.fabs(own[name] - rating) for name, rating in peer["elo"].items()
+        )
 
 
 def main() -> None:
@@ -159,12 +171,17 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="a Python with fschat, pandas, scikit-learn")
     parser.add_argument("--peer-rounds", type=int, default=2)
     parser.add_argument("--peer-limit", type=int, default=40, help="seconds a resample")
+    parser.add_argument("--systems", nargs="+", default=["elo", "bradley-terry", "davidson"])
+    parser.add_argument("--peers", nargs="+", default=["elo", "bradley-terry", "counted"])
+    parser.add_argument("--no-file", action="store_true", help="leave reading out")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     votes = simulated(args.votes, args.models, 0)
-    result = ours(votes, simulated(1000, args.models, 1), args.rounds)
-    result["bradley-terry"]["seconds_from_a_file"] = from_a_file(votes, args.rounds)
-    print(f"from a file {result['bradley-terry']['seconds_from_a_file']:.1f} s", file=sys.stderr)
+    result = ours(votes, simulated(1000, args.models, 1), args.systems, args.rounds)
+    if not args.no_file:
+        read = from_a_file(votes, args.rounds)
+        result.setdefault("bradley-terry", {})["seconds_from_a_file"] = read
+        print(f"from a file {read:.1f} s", file=sys.stderr)
     if args.peer:
         compare(result, votes, args)
     print(f"{args.votes:,} votes, {args.models} models, {args.rounds:,} resamples")

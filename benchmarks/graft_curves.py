@@ -4,8 +4,8 @@
         [--tokens 4096] [--json OUT]
 
 Corpus, hold-out and options as in graft_zero_step.py. The peer is the start that everybody uses,
-subtoken-mean. All parameters learn at rate 1e-4 from the same documents in the same order; the
-grafted models are kept in `--work`, so a second call only trains.
+subtoken-mean. All parameters learn at rate 1e-4 from the same documents in the same order; grafted
+models and finished curves are kept in `--work`, so a second call makes only what is missing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from graft_zero_step import MATERIAL, ROOT, chinese, extended
 from langraft.checkpoint.bases import resolve_base
 from langraft.checkpoint.folder import load_model, load_tokenizer
 from langraft.core.metrics import MetricsLog
+from langraft.data.course import Course, Layout
 from langraft.data.frame import document_frame
-from langraft.data.pack import Mix, Stream
+from langraft.data.pack import Stream
 from langraft.data.shards import write_shard
 from langraft.evals.bits import bits_per_byte, excerpts
 from langraft.pipeline.one_graft import Wish, graft_once
@@ -30,6 +31,7 @@ from langraft.recipe import Pretrain
 from langraft.tokenizer.encoder import load_encoder
 from langraft.train.precision import choose_device
 from langraft.train.pretrain import pretrain, steps
+from langraft.train.stage import Place
 
 LANGUAGE = "zh"
 
@@ -43,14 +45,15 @@ def curve(
     model = load_model(folder)
     shutil.rmtree(work, ignore_errors=True)
     shard = write_shard(work / "shard", learn, encoder.encode_batch, frame)
-    rows = stage.batch_tokens // stage.row_tokens
-    mix = Mix(
-        {LANGUAGE: Stream([shard], 17)},
-        {LANGUAGE: 1.0},
-        rows=rows,
+    layout = Layout(
+        rows=stage.batch_tokens // stage.row_tokens,
         row_tokens=stage.row_tokens,
         steps=steps(stage),
+        buckets=stage.buckets,
+        epochs=stage.epochs,
+        across=stage.across_documents,
     )
+    course = Course({LANGUAGE: 1.0}, layout, lambda _: {LANGUAGE: Stream([shard], 17)})
     found = []
 
     def evaluate(step: int, tokens: int) -> None:
@@ -68,7 +71,7 @@ def curve(
     model.to(device.name)
     evaluate(0, 0)
     log = MetricsLog(work / "metrics.jsonl", "curve")
-    pretrain(model, mix, stage, (first, encoder.size), device, work, log, evaluate)
+    pretrain(model, course, stage, (first, encoder.size), Place(device), work, log, evaluate)
     shutil.rmtree(work)
     return found
 
@@ -107,8 +110,12 @@ def main() -> None:
                     settings=tuple(arguments.set),
                 )
             )
-        first = load_encoder(base).size
-        curves[start] = curve(folder, learn, scored, stage, place / "training", first)
+        kept = place / f"{folder.name}-{arguments.tokens}-{arguments.max_bytes}.json"
+        if not kept.exists():
+            first = load_encoder(base).size
+            points = curve(folder, learn, scored, stage, place / "training", first)
+            kept.write_text(json.dumps(points) + "\n")
+        curves[start] = json.loads(kept.read_text())
     names = [f"{tokens:,}" for tokens, _ in curves[arguments.starts[0]]]
     print(f"\n{arguments.corpus}, {arguments.pieces:,} pieces, tokens trained on\n")
     print(f"| start | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")

@@ -51,7 +51,8 @@ def main() -> None:
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(BASE, WIDTH, generator=generator).mul_(0.02).to(torch.bfloat16)
-    known = Knowledge(pieces())
+    spelt = pieces()
+    known = Knowledge(spelt)
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found = {}
     print("| method | both matrices, seconds | result, MB | peak above the start, MB |")
@@ -66,7 +67,7 @@ def main() -> None:
         found[method] = {"seconds": round(seconds, 2), "peak_mb": round(peak)}
         print(f"| {method} | {seconds:.1f} | {size:,.0f} | {peak:,.0f} |", flush=True)
         del rows
-    peer = 2 * upstream_seconds(matrix.float().numpy(), known.subtokens)
+    peer = 2 * upstream_seconds(matrix.float().numpy(), spelt)
     slowest = max(each["seconds"] for each in found.values())
     print(f"\nupstream's loop, from its first {APPENDS} appends: {peer:,.0f} s")
     first = found[arguments.methods[0]]["seconds"]

@@ -25,7 +25,7 @@ from langraft.checkpoint.bases import resolve_base
 from langraft.core.io import open_binary
 from langraft.pipeline.one_graft import NEW, OLD, Wish, graft_once
 from langraft.tokenizer.encoder import load_encoder
-from langraft.tokenizer.extend import extend_tokenizer
+from langraft.tokenizer.extend import Rules, extend_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = ROOT.parent / "shared" / "material" / "corpora"
@@ -77,15 +77,7 @@ def english(material: Path) -> tuple[list[str], list[str]]:
 def extended(base: Path, learn: list[str], pieces: int, place: Path) -> Path:
     """The extended tokenizer, learnt once into `place`."""
     if not (place / "tokenizer.json").exists():
-        extend_tokenizer(
-            base,
-            learn,
-            size=pieces,
-            scripts=["Han"],
-            min_frequency=2,
-            max_piece_characters=16,
-            out=place,
-        )
+        extend_tokenizer(base, learn, size=pieces, rules=Rules(("Han",)), out=place)
     return place
 
 

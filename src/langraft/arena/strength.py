@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,11 @@ STEPS, TOLERANCE = 200, 1e-10
 # No Newton step moves a strength by more (natural units): from a far start it would overshoot.
 LONGEST_STEP = 2.0
 CHUNK_CELLS = 2_000_000
+# Up to so many models outcomes are counted in a table; beyond, they are sorted.
+MOST_COUNTED = 2000
+# Resamples start at the estimate of all votes and climb with its curvature, which costs no solving;
+# those that have not arrived after so many steps (few votes) go on with their own.
+FEW_ROUNDS, SHARED_STEPS = 8, 30
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +46,12 @@ def cells(votes: Ballots) -> Cells:
     """The cells of `votes`."""
     models = len(votes.models)
     keys = (votes.a.astype(np.int64) * models + votes.b) * 3 + votes.outcome
-    unique, counts = np.unique(keys, return_counts=True)
+    if models <= MOST_COUNTED:
+        table = np.bincount(keys)
+        unique = np.flatnonzero(table)
+        counts = table[unique]
+    else:
+        unique, counts = np.unique(keys, return_counts=True)
     pair, outcome = unique // 3, (unique % 3).astype(np.int8)
     a, b = (pair // models).astype(np.int32), (pair % models).astype(np.int32)
     return Cells(models, a, b, outcome, counts)
@@ -62,17 +73,51 @@ def strengths(found: Cells, counts: npt.NDArray[np.int64], ties: str) -> Floats:
             `davidson`: ties have a likelihood of their own (Davidson 1970), whose one parameter is
             fitted with the strengths.
     """
+    davidson = ties == "davidson"
     chunk = max(1, CHUNK_CELLS // found.models**2)
-    parts = [
-        _fit(*_tables(found, counts[start : start + chunk]), davidson=ties == "davidson")
-        for start in range(0, len(counts), chunk)
-    ]
-    ratings: Floats = START + SCALE / np.log(10.0) * np.concatenate(parts)
+    start = inverse = None
+    if len(counts) > FEW_ROUNDS:
+        whole = _tables(found, found.counts[None], davidson=davidson)
+        start = _climb(whole, _foot(whole))[0]
+        inverse = np.linalg.inv(_slope(whole, start)[1]())[0]
+    parts = []
+    for first in range(0, len(counts), chunk):
+        tables = _tables(found, counts[first : first + chunk], davidson=davidson)
+        if start is None:
+            parts.append(_climb(tables, _foot(tables))[0])
+            continue
+        place = np.repeat(start, len(tables.games), 0)
+        place, arrived = _climb(tables, place, inverse, SHARED_STEPS)
+        if not arrived.all():
+            rest = tables.take(~arrived)
+            place[~arrived] = _climb(rest, _foot(rest))[0]
+        parts.append(place)
+    r = np.concatenate(parts)[:, : found.models]
+    ratings: Floats = START + SCALE / np.log(10.0) * (r - r.mean(1, keepdims=True))
     return ratings
 
 
-def _tables(found: Cells, counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Wins of row over column and ties, each (rounds, models, models); ties are symmetric."""
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """What a likelihood is made of, each (rounds, models, models).
+
+    Attributes:
+        games: battles of row and column.
+        margin: half of what row won more than column.
+        ties: None where a tie has been split.
+    """
+
+    games: Floats
+    margin: Floats
+    ties: Floats | None
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> Tables:
+        """The rounds where `chosen` (rounds,) holds."""
+        ties = None if self.ties is None else self.ties[chosen]
+        return Tables(self.games[chosen], self.margin[chosen], ties)
+
+
+def _tables(found: Cells, counts: npt.NDArray[np.int64], *, davidson: bool) -> Tables:
     shape = (len(counts), found.models, found.models)
     wins, ties = np.zeros(shape), np.zeros(shape)
     for outcome, table, first, second in (
@@ -84,54 +129,83 @@ def _tables(found: Cells, counts: npt.NDArray[np.int64]) -> tuple[Floats, Floats
         here = found.outcome == outcome
         # A pair has at most one cell of each outcome on each side, so that nothing is lost here.
         table[:, first[here], second[here]] += counts[:, here]
-    return wins, ties
+    if not davidson:
+        wins = wins + ties / 2
+    turned = wins.transpose(0, 2, 1)
+    games = wins + turned + ties if davidson else wins + turned
+    return Tables(games, (wins - turned) / 2, ties if davidson else None)
 
 
-def _fit(wins: Floats, ties: Floats, *, davidson: bool) -> Floats:
-    """Strengths (rounds, models), natural units, mean 0, by Newton's method on all rounds at once.
+def _foot(tables: Tables) -> Floats:
+    """Where a climb begins: all strengths equal, ties as frequent as they are."""
+    rounds, models, _ = tables.games.shape
+    if tables.ties is None:
+        return np.zeros((rounds, models))
+    log_v = np.log((tables.ties.sum((1, 2)) + 1) / (tables.games.sum((1, 2)) + 1))
+    return np.concatenate([np.zeros((rounds, models)), log_v[:, None]], 1)
+
+
+def _climb(
+    tables: Tables, place: Floats, inverse: Floats | None = None, steps: int = STEPS
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The top of the likelihood, all rounds at once, and which rounds have arrived there.
+
+    Args:
+        tables: the outcomes.
+        place: (rounds, free) strengths in natural units, and in Davidson's model log v.
+        inverse: (free, free) the inverse of a curvature near the top, used at every step; without
+            it each step solves its own (Newton).
+        steps: at most so many.
+    """
+    for _ in range(steps):
+        gradient, curvature = _slope(tables, place)
+        if inverse is None:
+            step = np.linalg.solve(curvature(), gradient[:, :, None])[:, :, 0]
+        else:
+            step = gradient @ inverse
+        longest = np.abs(step).max(1, keepdims=True)
+        place = place + step * np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-300))
+        if longest.max() < TOLERANCE:
+            break
+    return place, longest[:, 0] < TOLERANCE
+
+
+def _slope(tables: Tables, place: Floats) -> tuple[Floats, Callable[[], Floats]]:
+    """The gradient (rounds, free) at `place`, and what computes the curvature (rounds, free, free).
 
     With d the difference of two strengths and D = exp(d/2) + exp(-d/2) + v, row wins with
     probability exp(d/2)/D and ties with v/D. v = 0 is Bradley-Terry, where a tie has been split.
     """
-    if not davidson:
-        wins, ties = wins + ties / 2, np.zeros_like(ties)
-    rounds, models, _ = wins.shape
-    games = wins + wins.transpose(0, 2, 1) + ties
-    margin = (wins - wins.transpose(0, 2, 1)) / 2
-    free = models + davidson
-    # Half of both symmetric tables: every pair stands in them twice.
-    log_v = np.log((ties.sum((1, 2)) + 1) / (games.sum((1, 2)) + 1)) if davidson else None
-    r = np.zeros((rounds, models))
-    for _ in range(STEPS):
-        half = (r[:, :, None] - r[:, None, :]) / 2
-        v = np.exp(log_v)[:, None, None] if log_v is not None else 0.0
+    games, ties = tables.games, tables.ties
+    rounds, models, _ = games.shape
+    r = place[:, :models]
+    half = (r[:, :, None] - r[:, None, :]) / 2
+    if ties is None:
+        tilt, share = np.tanh(half) / 2, np.zeros(1)
+    else:
+        v = np.exp(place[:, -1])[:, None, None]
         total = 2 * np.cosh(half) + v
-        tilt = np.sinh(half) / total
-        curve = games * (np.cosh(half) / (2 * total) - tilt**2)
-        gradient, hessian = np.empty((rounds, free)), np.empty((rounds, free, free))
-        gradient[:, :models] = (margin - games * tilt).sum(2) - RIDGE * r
-        hessian[:, :models, :models] = -curve
+        tilt, share = np.sinh(half) / total, v / total
+    gradient = np.empty_like(place)
+    gradient[:, :models] = (tables.margin - games * tilt).sum(2) - RIDGE * r
+    # A shift of all strengths changes nothing; holding their sum at 0 makes the system regular.
+    gradient[:, :models] -= r.sum(1, keepdims=True)
+    if ties is not None:
+        gradient[:, -1] = (ties - games * share).sum((1, 2)) / 2
+
+    def curvature() -> Floats:
+        hessian = np.empty((rounds, place.shape[1], place.shape[1]))
+        curve = games * ((1 - share) / 4 - tilt**2)
         diagonal = np.arange(models)
+        hessian[:, :models, :models] = 1.0 - curve
         hessian[:, diagonal, diagonal] += curve.sum(2) + RIDGE
-        # A shift of all strengths changes nothing; holding their sum at 0 makes the system regular.
-        gradient[:, :models] -= r.sum(1, keepdims=True)
-        hessian[:, :models, :models] += 1.0
-        if davidson:
-            share = v / total
-            gradient[:, -1] = (ties - games * share).sum((1, 2)) / 2
+        if ties is not None:
             across = -(games * share * tilt).sum(2)
             hessian[:, :models, -1] = hessian[:, -1, :models] = across
             hessian[:, -1, -1] = (games * share * (1 - share)).sum((1, 2)) / 2 + RIDGE
-        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        longest = np.abs(step).max(1, keepdims=True)
-        step *= np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-300))
-        r += step[:, :models]
-        if log_v is not None:
-            log_v += step[:, -1]
-        if longest.max() < TOLERANCE:
-            break
-    centred: Floats = r - r.mean(1, keepdims=True)
-    return centred
+        return hessian
+
+    return gradient, curvature
 
 
 def undecided(found: Cells) -> list[int]:

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
 from langraft.core.io import write_atomic
 from langraft.report import account, benchmarks, corpus, curves, events, scores, starts
 from langraft.report.run import Run, read_run
+from langraft.report.templates import fill
 
 __all__ = ["write_report"]
 
@@ -40,19 +38,10 @@ def _corpus_page(folder: Path) -> str:
 
 
 def _render(run: Run) -> str:
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=here,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, _, _ = here.get_source(environment, "page.css")
     columns, rows = scores.bits_table(run)
     judged, tried = starts.starts_table(run)
-    return environment.get_template("page.html").render(
-        style=Markup(style),
+    return fill(
+        "page.html",
         run=run,
         name=run.recipe.get("name") or run.folder.name,
         title=account.title(run),

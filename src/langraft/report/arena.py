@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
 from langraft.report.charts import ticks
+from langraft.report.templates import fill
 
 WIDTH, LEFT, RIGHT, ROW = 720, 220, 30, 30
 SAMPLES = 6
@@ -37,20 +37,11 @@ def write_arena_page(
         fewest: votes that a category needs to be rated.
         out: the HTML file.
     """
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=here,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["share"] = _share
-    style, _, _ = here.get_source(environment, "page.css")
     board = ratings["leaderboard"]
     names = [row["model"] for row in board]
-    page = environment.get_template("arena.html").render(
-        style=Markup(style),
+    page = fill(
+        "arena.html",
+        {"share": _share},
         title=_title(board),
         lede=_lede(ratings),
         about=ABOUT[ratings["system"]].format(rounds=ratings["rounds"]),

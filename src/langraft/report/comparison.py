@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from langraft.core.io import write_atomic
 from langraft.report.intervals import Mean, Pair, interval_chart
+from langraft.report.templates import fill
 from langraft.report.words import language, percent
 
 CARD = ("protocol", "rule", "shots", "shots chosen", "split", "window", "precision", "letter ids")
@@ -28,20 +28,11 @@ def write_comparison(found: Mapping[str, Any], page: Path) -> Path:
     Raises:
         RunFailed: the page cannot be written.
     """
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=here,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, _, _ = here.get_source(environment, "page.css")
     texts, suites = found["texts"], found["suites"]
-    rendered = environment.get_template("comparison.html").render(
-        style=Markup(style),
-        base=found["base"],
-        model=found["model"],
+    rendered = fill(
+        "comparison.html",
+        base=_short(found["base"]),
+        model=_short(found["model"]),
         title=_title(found["verdicts"]),
         verdicts=found["verdicts"],
         bits_chart=_bits_chart(texts, found["new"]),
@@ -50,6 +41,11 @@ def write_comparison(found: Mapping[str, Any], page: Path) -> Path:
     )
     write_atomic(page, rendered)
     return page
+
+
+def _short(name: str) -> str:
+    """The last two parts of a path; a hub id is no longer."""
+    return "/".join(name.rstrip("/").split("/")[-2:])
 
 
 def _title(verdicts: Sequence[Mapping[str, Any]]) -> str:

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from langraft.core.io import write_atomic
 from langraft.report.bars import bar_chart
+from langraft.report.templates import fill
 from langraft.report.words import duration, language, size
 
 PAGE = "corpus.html"
@@ -57,18 +55,8 @@ def write_corpus_page(found: Mapping[str, Any], page: Path) -> Path:
 
 def render(found: Mapping[str, Any]) -> str:
     """The page's text."""
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=here,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, _, _ = here.get_source(environment, "page.css")
-    more, _, _ = here.get_source(environment, "corpus.css")
-    return environment.get_template("corpus.html").render(
-        style=Markup(style + more),
+    return fill(
+        "corpus.html",
         name=Path(found["folder"]).resolve().name,
         lede=_lede(found),
         steps=steps(found["steps"]),

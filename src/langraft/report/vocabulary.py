@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from langraft.core.io import write_atomic
-from langraft.report.charts import Chart, Line, Mark, line_chart
+from langraft.report.charts import Chart, Guide, Line, Mark, line_chart
+from langraft.report.templates import fill
 
 Rows = Sequence[Sequence[str]]
 
@@ -27,6 +26,7 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
     """
     measured = found["rows"]
     marks = [Mark(f"{found['size']:,}", found["size"])] if found["size"] else []
+    seen = [(r["size"], math.log10(r["rarest"])) for r in measured if r["rarest"] > 0]
     charts = [
         line_chart(
             "Tokens per character",
@@ -44,12 +44,13 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
             marks=marks,
         ),
         line_chart(
-            "Sightings of the rarest piece in the budget",
+            "Sightings of the rarest piece, powers of ten",
             "pieces added",
-            [Line("times", [(r["size"], r["rarest"]) for r in measured[1:]], "ink", True)],
+            [Line("in the budget", seen, "ink", True)],
+            guides=[Guide("100 times", 2, "limit")],
             marks=marks,
         )
-        if len(measured) > 1
+        if seen
         else None,
     ]
     headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
@@ -96,13 +97,8 @@ def write_table_page(
     Raises:
         RunFailed: the page cannot be written.
     """
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    style, _, _ = here.get_source(environment, "page.css")
-    html = environment.get_template("vocabulary.html").render(
-        style=Markup(style),
+    html = fill(
+        "vocabulary.html",
         title=title,
         lede=lede,
         charts=charts,

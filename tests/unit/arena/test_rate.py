@@ -141,6 +141,19 @@ def test_intervals_cover_the_truth(ties: str, v: float) -> None:
     assert 0.92 <= coverage(ties, v, 150) <= 0.97
 
 
+@pytest.mark.parametrize("ties", ["half", "davidson"])
+@pytest.mark.parametrize("votes", [15, 600])
+def test_many_resamples_at_once_equal_each_alone(ties: str, votes: int) -> None:
+    rng = np.random.default_rng(5)
+    a = rng.integers(0, 5, votes).astype(np.int32)
+    b = ((a + rng.integers(1, 5, votes)) % 5).astype(np.int32)
+    found = cells(Ballots(tuple("abcde"), a, b, rng.integers(0, 3, votes).astype(np.int8)))
+    drawn = resampled(found, 40, 0)
+    alone = np.concatenate([strengths(found, one[None], ties) for one in drawn])
+    # Together they climb with a curvature that they share; alone each solves its own.
+    assert np.abs(strengths(found, drawn, ties) - alone).max() < 1e-5
+
+
 def test_half_a_win_for_a_tie_understates_differences() -> None:
     assert coverage("half", 2.0, 30) < 0.8
 

@@ -139,7 +139,7 @@ def test_near_duplicates_leave_their_longest_member_with_a_weight(tmp_path: Path
         tmp_path, [*long, *more, longest], dedup={"minhash": {}, "rehydrate": True}
     )
     assert step(counts, "minhash")["dropped"] == {"near_duplicate": 41}
-    assert counts["seconds"]["minhash"] > 0 and counts["seconds"]["write"] > 0
+    assert counts["seconds"]["minhash"] > 0 and "write" in counts["seconds"]
     by_text = {document.text: document.meta for document in found}
     assert by_text[longest]["cluster"] == 3 and by_text[longest]["weight"] == 3
     assert sorted(meta["cluster"] for meta in by_text.values()) == [2] * 39 + [3]

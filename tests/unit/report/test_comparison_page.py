@@ -58,6 +58,10 @@ def test_the_page_says_what_was_found_and_loads_nothing(tmp_path: Path) -> None:
     page = write_comparison(sample(), tmp_path / "c.html").read_text(encoding="utf-8")
     assert "1 of 2 measures went the wrong way" in page
     assert "<b>model</b>" not in page
+    long = sample() | {"model": "/home/me/runs/zh/pretrain-adapt", "base": "owner/name"}
+    named = write_comparison(long, tmp_path / "d.html").read_text(encoding="utf-8")
+    assert "zh/pretrain-adapt against owner/name" in named
+    assert "/home" not in named
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert not re.search(r"(?:src|href)=", page)

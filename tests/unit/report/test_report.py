@@ -147,7 +147,7 @@ def test_the_page_is_well_formed(tmp_path: Path) -> None:
     page, tree = page_of(build_run(tmp_path / "run"))
     assert tree.open == []
     assert page.startswith("<!doctype html>")
-    assert sum(tag == "svg" for tag, _ in tree.elements) == 5
+    assert sum(tag == "svg" for tag, _ in tree.elements) == 6
     assert "nan" not in page.lower().replace("provenance", "")
 
 

@@ -14,7 +14,7 @@ def _row(size: int, rate: float) -> dict[str, Any]:
         "size": size,
         "new_rate": rate,
         "old_rate": 0.25,
-        "rarest": 40_000 / (size or 1),
+        "rarest": 40_000 / size if size else 0.0,
         "flops": 1e18 * rate,
         "flops_saved": 1 - rate,
     }
