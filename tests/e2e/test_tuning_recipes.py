@@ -12,7 +12,13 @@ import pytest
 import torch
 from small_run import build_small, results
 from tokenizer_bases import sentencepiece_base
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+from verbs import answer
 
 from langraft.tokenizer.encoder import load_encoder
 
@@ -62,6 +68,32 @@ def test_lora_recipes(name: str, tiny: Path, tmp_path: Path) -> None:
     assert found["train"] == "lora" and found["data"][0]["conversations"] == 40
     assert found["held_out_loss"]["after"] < found["held_out_loss"]["before"]
     assert (tmp_path / "sft" / "adapter" / "adapter_config.json").exists()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "sft")
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "问"}], tokenize=False)
+    assert text.startswith("<s>") and text.endswith(("问 [/INST]", "问\n\n"))
+
+
+def test_data_verbs(tiny: Path, tmp_path: Path) -> None:
+    shown = answer(
+        "data", "show", tiny / "talks.json", "--model", tiny / "llama", "--template", "ziya"
+    )
+    assert shown["conversations"] == shown["samples"] == 40 and shown["unfit"] == 0
+    assert [learnt for _, learnt in shown["pieces"]] == [False, True]
+    assert shown["pieces"][1][0].endswith("</s>")
+    best = tmp_path / "best.jsonl"
+    files = [tiny / "talks.json", "--rule", "whole-sentence", "--out", best]
+    scored = answer("data", "score", *files)
+    assert scored["means"][str(tiny / "talks.json")] == {"whole-sentence": 1.0}
+    assert len(best.read_text().splitlines()) == 40
+
+
+def test_one_stage_alone(tiny: Path, tmp_path: Path) -> None:
+    sets = [f"base={tiny / 'llama'}", f"sft.data=[{tiny / 'talks.json'}]", *SFT]
+    sets += ["hardware.precision=fp32", "hardware.threads=1"]
+    recipe = ROOT / "recipes/chinese-alpaca-2-7b.yaml"
+    options = ["--stage", "sft", "--out", tmp_path]
+    found = answer("train", recipe, *options, *(p for s in sets for p in ("--set", s)))
+    assert found["train"] == "lora" and (tmp_path / "sft" / "model.safetensors").exists()
 
 
 def test_ziya_in_three_stages(tiny: Path, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def _corpus_page(folder: Path) -> None:
 def train_command(
     recipe: RecipePath,
     stage: Annotated[
-        str, typer.Option(help="a name of the recipe's `pretrain` list", show_default=False)
+        str,
+        typer.Option(help="a name in `pretrain` or `align`, or `sft`", show_default=False),
     ],
     out: Out,
     set_: Set = None,
@@ -88,9 +89,13 @@ def train_command(
     from langraft.recipe import load_recipe
 
     loaded = load_recipe(recipe, set_ or [])
-    if stage not in [s.name for s in loaded.pretrain]:
-        names = ", ".join(s.name for s in loaded.pretrain) or "none"
-        raise BadInput(f"--stage {stage}: the recipe's pretrain stages are: {names}")
+    folders = {s.name: f"pretrain-{s.name}" for s in loaded.pretrain}
+    folders |= {"sft": "sft"} if loaded.sft is not None else {}
+    folders |= {s.name: f"align-{s.name}" for s in loaded.align}
+    if stage not in folders:
+        names = ", ".join(folders) or "none"
+        raise BadInput(f"--stage {stage}: the recipe's training stages are: {names}")
+    folder = folders[stage]
     from langraft.pipeline import Run, stage_of
 
     this = Run(loaded, recipe.resolve().parent, out)
@@ -99,9 +104,9 @@ def train_command(
     with run_lock(out) if ranks.lead else nullcontext():
         try:
             if fresh and ranks.lead:
-                remove(out / f"pretrain-{stage}{PARTIAL}")
+                remove(out / f"{folder}{PARTIAL}")
             ranks.wait()
-            made = stage_of(this, f"pretrain-{stage}")
+            made = stage_of(this, folder)
             manifest = run_stage(out, made, lead=ranks.lead, wait=ranks.wait)
         finally:
             this.leave()

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from langraft.checkpoint.folder import copy_tokenizer, load_model, save_model
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, read_json, remove, write_json
+from langraft.core.io import PARTIAL, remove, write_json
 from langraft.core.manifest import Stage
 from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit, data_files
@@ -22,6 +22,7 @@ from langraft.data.preferences import Preference, read_preferences
 from langraft.pipeline.pretrain import ASKED, refuse_foreign_checkpoint, write_learnt
 from langraft.pipeline.run import Run
 from langraft.pipeline.tuned import (
+    TOKENIZER_SETTINGS,
     answers,
     data_digest,
     held_out,
@@ -29,6 +30,7 @@ from langraft.pipeline.tuned import (
     model_so_far,
     refuse_unfit,
     renderer_of,
+    tokenizer_settings,
     write_template,
 )
 from langraft.recipe import Dpo, Pairs, Reward
@@ -146,9 +148,9 @@ def _reward(
     if this.ranks.lead:
         save_model(fresh, folder)
         copy_tokenizer(source, folder)
-        path = folder / "tokenizer_config.json"
         padding = renderer.tokenizer.convert_ids_to_tokens(pad)
-        write_json(path, read_json(path) | {"pad_token": padding})
+        settings = tokenizer_settings(folder) | {"pad_token": padding}
+        write_json(folder / TOKENIZER_SETTINGS, settings)
     held = {} if compared.held is None else _judge(fresh, compared.held, this.device)
     return {**done.numbers, "held_out": held}
 

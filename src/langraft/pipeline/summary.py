@@ -15,6 +15,9 @@ def show(this: Run) -> dict[str, Any]:
     done = {name: found for name in this.stages() if (found := read_manifest(this.out / name))}
     seconds = [(name, f"{manifest['seconds']:.0f}") for name, manifest in done.items()]
     console.print(table("seconds", ("stage", "s"), seconds))
+    for name, manifest in done.items():
+        for line in tuned_lines(name, manifest["results"]):
+            say(line)
     if "eval" not in done:
         return {"run": str(this.out), "stages": list(done)}
     results = done["eval"]["results"]
@@ -44,6 +47,29 @@ def show(this: Run) -> dict[str, Any]:
         say(f"  adapted  {_plain(sample['adapted'])}")
     say(f"\nmodel: {results['model']}\ntalk to it: langraft chat {results['model']}")
     return {"run": str(this.out), "stages": list(done), **results}
+
+
+def tuned_lines(name: str, results: Mapping[str, Any]) -> list[str]:
+    """What a stage of instruction tuning or alignment measured, in lines; none for other stages."""
+    found: list[str] = []
+    loss = results.get("held_out_loss")
+    if loss is not None and loss["before"] is not None:
+        found.append(f"{name}: held-out loss {loss['before']:.3f} to {loss['after']:.3f}")
+    held = results.get("held_out") or {}
+    if "length_accuracy" in held:
+        found.append(
+            f"{name}: {100 * held['accuracy']:.1f} % of {held['pairs']} held-out pairs ranked "
+            f"right ('the longer is better': {100 * held['length_accuracy']:.1f} %)"
+        )
+    elif "likelier" in held:
+        found.append(f"{name}: the chosen answer gains more in {100 * held['accuracy']:.1f} %")
+    for key, unit in (("reward", ""), ("answer_tokens", ""), ("kl", " nats an answer")):
+        if isinstance(value := results.get(key), Mapping):
+            found.append(f"{name}: {key} {value['first']:.3f} to {value['last']:.3f}{unit}")
+    for sample in results.get("samples", ()) if name != "eval" else ():
+        found.append(f"\n[bold]{_plain(sample['prompt'])}[/bold]")
+        found += [f"  {side}  {_plain(sample[side])}" for side in ("before", "after")]
+    return found
 
 
 def suite_line(suite: Mapping[str, Any]) -> str:

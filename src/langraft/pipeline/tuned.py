@@ -27,6 +27,7 @@ from langraft.recipe import DataSet
 from langraft.train.precision import Device
 
 UNFIT = "unfit.jsonl"
+TOKENIZER_SETTINGS = "tokenizer_config.json"
 # What is said of an answer before it is shown (chain of hindsight, arXiv 2302.02676).
 GOOD, BAD = "请给出一个好的回答。", "请给出一个不好的回答。"
 ANSWER_TOKENS = 64
@@ -125,9 +126,9 @@ def renderer_of(model: Path, template: str, key: str) -> Renderer:
 def write_template(renderer: Renderer, out: Path) -> None:
     """Make the model folder `out` carry the template, and end answers where the template does."""
     write_atomic(out / "chat_template.jinja", renderer.chat_template)
-    settings = read_json(out / "tokenizer_config.json")
+    settings = tokenizer_settings(out)
     if settings.pop("chat_template", None) is not None:
-        write_json(out / "tokenizer_config.json", settings)
+        write_json(out / TOKENIZER_SETTINGS, settings)
     path = out / "generation_config.json"
     if path.exists():
         generation = read_json(path)
@@ -135,6 +136,12 @@ def write_template(renderer: Renderer, out: Path) -> None:
         known = ends if isinstance(ends, list) else [] if ends is None else [ends]
         merged = list(dict.fromkeys([renderer.end_id, *known]))
         write_json(path, generation | {"eos_token_id": merged[0] if len(merged) == 1 else merged})
+
+
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """What a folder's `tokenizer_config.json` says; a bare `tokenizer.model` has none."""
+    path = folder / TOKENIZER_SETTINGS
+    return dict(read_json(path)) if path.exists() else {}
 
 
 def answers(

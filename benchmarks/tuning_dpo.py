@@ -1,0 +1,183 @@
+"""DPO beside TRL's DPOTrainer on a CPU: the same model, pairs and precision, one epoch.
+
+    python benchmarks/tuning_dpo.py [--json FILE]
+
+TRL comes with `make bench-setup`; without it its row says so. Ratios are of processor seconds (one
+thread, a process of its own for each, rounds interleaved, the best of each): a neighbour's load
+does not change those much. Ours include the scoring of all answers by the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+VOCABULARY, PAIRS, BATCH, ROUNDS = 16_384, 24, 4, 2
+BETA, RATE = 0.1, 1e-4
+
+
+def model() -> LlamaForCausalLM:
+    """256 wide, 6 blocks, 16,384 ids: 9 M parameters with the tied matrix."""
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=256,
+            intermediate_size=688,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    )
+
+
+def pairs() -> list[tuple[list[int], list[int], list[int]]]:
+    """Questions of 64 tokens with answers of 20 to 200."""
+    generator = np.random.default_rng(0)
+
+    def ids(count: int) -> list[int]:
+        return list(map(int, generator.integers(4, VOCABULARY, count)))
+
+    sizes = generator.integers(20, 200, (PAIRS, 2))
+    return [(ids(64), [*ids(a), 1], [*ids(b), 1]) for a, b in sizes.tolist()]
+
+
+def ours() -> dict[str, Any]:
+    """The stage without its files: reference, feed, loss, engine."""
+    from functools import partial
+
+    from langraft.core.metrics import MetricsLog, read_metrics
+    from langraft.data.encode import Encoded
+    from langraft.data.pairs import PairFeed, PairSet
+    from langraft.data.samples import lay
+    from langraft.recipe import Dpo
+    from langraft.train.precision import Device
+    from langraft.train.preference import DPO_MEASURES, dpo_loss
+    from langraft.train.scoring import sample_logprobs
+    from langraft.train.stage import Place, Task, train_stage
+
+    policy, device = model(), Device("cpu", bf16=False)
+    samples = [
+        Encoded(np.array(q + answer), np.arange(len(q + answer)) >= len(q))
+        for q, chosen, rejected in pairs()
+        for answer in (chosen, rejected)
+    ]
+    ones = np.ones(PAIRS, np.float32)
+    held = PairSet(lay(samples), 0 * ones, ones)
+    begun = time.process_time()
+    reference = sample_logprobs(policy, held.samples, device, "reference")[0].astype(np.float32)
+    feed = PairFeed(held, batch=BATCH, epochs=1, seed=1, reference=reference)
+    stage = Dpo(data="none", lr=RATE, schedule="constant", warmup=0.0, checkpoint_seconds=1e9)
+    task = Task(feed, partial(dpo_loss, beta=BETA), DPO_MEASURES)
+    with tempfile.TemporaryDirectory() as folder:
+        log = MetricsLog(Path(folder) / "metrics.jsonl", "dpo")
+        train_stage(policy, task, stage, Place(device), Path(folder), log, lambda step, seen: None)
+        seconds = time.process_time() - begun
+        losses = [r["loss"] for r in read_metrics(Path(folder) / "metrics.jsonl")]
+    return {"seconds": seconds, "losses": losses}
+
+
+def trl() -> dict[str, Any]:
+    """DPOTrainer as it comes, with a reference model of its own."""
+    from datasets import Dataset
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+    from trl import DPOConfig, DPOTrainer
+
+    engine = Tokenizer(models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w3"))
+    engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=engine, pad_token="w0", eos_token="w1")
+
+    def text(ids: list[int]) -> str:
+        return " ".join(f"w{n}" for n in ids)
+
+    rows = [
+        {"prompt": text(q) + " ", "chosen": text(a[:-1]), "rejected": text(b[:-1])}
+        for q, a, b in pairs()
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = DPOConfig(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=RATE,
+            lr_scheduler_type="constant",
+            beta=BETA,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+            gradient_checkpointing=False,
+            bf16=False,
+        )
+        trainer = DPOTrainer(
+            model(),
+            model(),
+            settings,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
+        begun = time.process_time()
+        trainer.train()
+        seconds = time.process_time() - begun
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"seconds": seconds, "losses": losses}
+
+
+def apart(name: str) -> dict[str, Any]:
+    """One of the two in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, __file__, "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        return {"missing": done.stderr.strip().splitlines()[-1]}
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def main() -> None:
+    """Measure both, print and write the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", choices=["ours", "trl"])
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps({"ours": ours, "trl": trl}[options.only]()))
+        return
+    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
+    for _ in range(ROUNDS):
+        for name, found in runs.items():
+            found.append(apart(name))
+    result: dict[str, Any] = {}
+    for name, found in runs.items():
+        missing = [run["missing"] for run in found if "missing" in run]
+        if missing:
+            print(f"{name}: not measured: {missing[0]}")
+            continue
+        result[name] = min(run["seconds"] for run in found)
+        print(f"{name}: {result[name]:.1f} processor seconds for {PAIRS} pairs")
+        print(f"  losses {', '.join(f'{loss:.4f}' for loss in found[0]['losses'])}")
+    if len(result) == 2:
+        result["ratio"] = result["trl"] / result["ours"]
+        print(f"ratio: {result['ratio']:.2f} times TRL's speed (goal 1.4)")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
