@@ -4,6 +4,7 @@ to stderr.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -27,6 +28,9 @@ from langraft.core.messages import console
 
 # Threads that spin while they wait for one another make a busy machine many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# peft looks into torchao where it is installed, which complains of kernels for other GPUs.
+for chatty in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(chatty).setLevel(logging.ERROR)
 
 app = typer.Typer(
     name="langraft",

@@ -116,7 +116,7 @@ def judge_command(
     if instructions.kind != "verdict":
         raise BadInput(f"--form {form}: grades one answer; take one that compares two")
     key = key_file.read_text(encoding="utf-8").strip() if key_file is not None else ""
-    jury = Jury(endpoint(judge, key), instructions, workers)
+    jury = Jury(endpoint("", judge, key), instructions, workers)
     found = label_pairs(data_files(tuple(files), Path()), jury, out)
     say(f"{found['preferences']} preferences of {found['judged']} pairs: {found['file']}")
     answer(found, json_)

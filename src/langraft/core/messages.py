@@ -25,12 +25,12 @@ Item = TypeVar("Item")
 
 def say(message: str) -> None:
     """Print one line for the person at the terminal; rich markup is honoured."""
-    console.print(message)
+    console.print(message, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Print one warning: a setting could not be honoured as asked, or a target was missed."""
-    console.print(f"[yellow]warning:[/yellow] {message}")
+    console.print(f"[yellow]warning:[/yellow] {message}", soft_wrap=True)
 
 
 def bar(unit: str = "") -> Progress:

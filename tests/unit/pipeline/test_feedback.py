@@ -44,7 +44,7 @@ def judge(body: dict[str, Any]) -> Iterator[str]:
 
 def test_only_what_both_orders_agree_on_is_kept(tmp_path: Path) -> None:
     with scripted(judge) as (url, seen):
-        jury = Jury(endpoint(url), template("verdict-zh"), workers=2, pause=0.0)
+        jury = Jury(endpoint("judge", url), template("verdict-zh"), workers=2, pause=0.0)
         found = label_pairs(files(tmp_path), jury, tmp_path / "out")
         asked = len(seen)
         again = label_pairs(files(tmp_path), jury, tmp_path / "out")
@@ -66,7 +66,7 @@ def test_a_judge_that_fails_keeps_what_was_paid_for(tmp_path: Path) -> None:
         yield from judge(body)
 
     with scripted(dies) as (url, _):
-        jury = Jury(endpoint(url), template("verdict-zh"), workers=1, pause=0.0)
+        jury = Jury(endpoint("judge", url), template("verdict-zh"), workers=1, pause=0.0)
         with pytest.raises(RunFailed, match="answered 500"):
             label_pairs(files(tmp_path), jury, tmp_path / "out")
     kept = (tmp_path / "out" / "judgements.jsonl").read_text().splitlines()
