@@ -25,6 +25,9 @@ def plan_command(
     inside: Annotated[str, typer.Option(help="the link inside a node")] = "nvlink4",
     between: Annotated[str, typer.Option(help="the link between nodes")] = "ib-ndr",
     mean_document: Annotated[float, typer.Option(help="tokens of a usual document")] = 1_000.0,
+    sft_tokens: Annotated[
+        int, typer.Option(help="tokens of the conversations of sft")
+    ] = 50_000_000,
     page: Annotated[Path | None, typer.Option(help="write a page with curves")] = None,
     set_: Set = None,
     json_: Json = False,
@@ -45,12 +48,18 @@ def plan_command(
 
     if price is not None and price <= 0:
         raise BadInput(f"--price {price:g}: a device-hour costs more than nothing")
+    if sft_tokens < 1:
+        raise BadInput(f"--sft-tokens {sft_tokens}: conversations have at least one token")
     if mean_document <= 0:
         raise BadInput(f"--mean-document {mean_document:g}: a document has at least one token")
     links = find_link(inside, "--inside"), find_link(between, "--between")
     machine = Machine(find_device(device), Cluster(devices, per_node, *links), price)
     found = plan_recipe(
-        load_recipe(recipe, set_ or []), recipe.resolve().parent, machine, mean_document
+        load_recipe(recipe, set_ or []),
+        recipe.resolve().parent,
+        machine,
+        mean_document,
+        sft_tokens,
     )
     _show(found)
     if page is not None:
@@ -116,6 +125,8 @@ def _show(found: dict[str, Any]) -> None:
             f"tokenizer.size is auto: {parameters['added_rows']:,} pieces are assumed; `langraft "
             "tokenizer sweep` measures how many are worth it"
         )
+    if found["left_out"]:
+        warn(f"not planned: {', '.join(found['left_out'])} (how long answers get is not known)")
     console.print(table("stages", COLUMNS, rows(found)))
     parts = ("weights", "gradients", "moments", "activations", "logits", "margin", "total")
     lines = [

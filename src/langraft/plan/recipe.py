@@ -15,8 +15,9 @@ from langraft.plan.scale import Cluster
 from langraft.plan.settings import Choice
 from langraft.plan.shape import KNOWN, Shape
 from langraft.plan.stages import Growth, Machine, StagePlan, growth, plan_stage
-from langraft.recipe import Recipe
+from langraft.recipe import Recipe, Training
 
+SFT_TOKENS = 50_000_000  # 250,000 conversations of 200 tokens
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # devices of the plot
 
 
@@ -41,21 +42,27 @@ def base_shape(base: str | None, root: Path) -> Shape:
 
 
 def plan_recipe(
-    recipe: Recipe, root: Path, machine: Machine, mean_document: float = 1_000.0
+    recipe: Recipe,
+    root: Path,
+    machine: Machine,
+    mean_document: float = 1_000.0,
+    sft_tokens: int = SFT_TOKENS,
 ) -> dict[str, Any]:
     """All stages, their sums, and hours by number of devices.
 
     Args:
         root: the folder that the recipe's paths are relative to.
         mean_document: tokens of the document that a token stands in, for attention.
+        sft_tokens: tokens of the conversations, which no recipe states.
 
     Raises:
         BadInput: the base's sizes are not known, or a stage cannot be cut for so many devices.
     """
     grown = growth(recipe, base_shape(recipe.base, root))
-    if not recipe.pretrain:
-        raise BadInput(f"recipe {recipe.name}: no training stage to plan (pretrain is empty)")
-    stages = [plan_stage(recipe, s, grown, machine, mean_document) for s in recipe.pretrain]
+    reads = _reads(recipe, sft_tokens)
+    if not reads:
+        raise BadInput(f"recipe {recipe.name}: no training stage to plan (no pretrain, no sft)")
+    stages = [plan_stage(recipe, s, n, grown, machine, mean_document) for s, n in reads]
     return {
         "recipe": recipe.name,
         "base": recipe.base,
@@ -67,8 +74,17 @@ def plan_recipe(
         "hours": _sum(stages),
         "money": _money(_sum(stages), machine),
         "disk": _whole_disk(stages),
-        "by_devices": _by_devices(recipe, grown, machine, mean_document),
+        "left_out": [stage.name for stage in recipe.align],
+        "by_devices": _by_devices(recipe, reads, grown, machine, mean_document),
     }
+
+
+def _reads(recipe: Recipe, sft_tokens: int) -> list[tuple[Training, int]]:
+    """The stages whose work is known beforehand, and the tokens that each reads."""
+    found: list[tuple[Training, int]] = [(stage, stage.tokens) for stage in recipe.pretrain]
+    if recipe.sft is not None:
+        found.append((recipe.sft, sft_tokens * recipe.sft.epochs))
+    return found
 
 
 def _parameters(grown: Growth) -> dict[str, Any]:
@@ -136,17 +152,21 @@ def _whole_disk(stages: list[StagePlan]) -> float:
 
 
 def _by_devices(
-    recipe: Recipe, grown: Growth, machine: Machine, mean_document: float
+    recipe: Recipe,
+    reads: list[tuple[Training, int]],
+    grown: Growth,
+    machine: Machine,
+    mean_document: float,
 ) -> list[dict[str, Any]]:
     """Hours and efficiency for each number of devices that a batch can be shared by."""
-    rows = min(stage.batch_tokens // stage.row_tokens for stage in recipe.pretrain)
+    rows = min(stage.batch_tokens // stage.row_tokens for stage, _ in reads)
     found = []
     for count in sorted({*COUNTS, machine.devices}):
         if count > rows:
             break
         cluster: Cluster = dataclasses.replace(machine.cluster, devices=count)
         other = dataclasses.replace(machine, cluster=cluster)
-        stages = [plan_stage(recipe, s, grown, other, mean_document) for s in recipe.pretrain]
+        stages = [plan_stage(recipe, s, n, grown, other, mean_document) for s, n in reads]
         hours = _sum(stages)
         found.append(
             {

@@ -167,6 +167,7 @@ KNOWN: dict[str, Mapping[str, Any]] = {
     "huggyllama/llama-7b": _llama(4_096, 32, 32, 32, 11_008, 32_000),
     "huggyllama/llama-13b": _llama(5_120, 40, 40, 40, 13_824, 32_000),
     "meta-llama/Llama-2-7b-hf": _llama(4_096, 32, 32, 32, 11_008, 32_000),
+    "hfl/chinese-llama-2-7b": _llama(4_096, 32, 32, 32, 11_008, 55_296),
     "meta-llama/Llama-2-13b-hf": _llama(5_120, 40, 40, 40, 13_824, 32_000),
     "meta-llama/Llama-2-70b-hf": _llama(8_192, 80, 64, 8, 28_672, 32_000),
     "meta-llama/Meta-Llama-3-8B": _llama(4_096, 32, 32, 8, 14_336, 128_256),

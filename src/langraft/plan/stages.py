@@ -12,7 +12,7 @@ from langraft.plan.memory import Setting
 from langraft.plan.scale import Cluster, Scaling, messages, scaling
 from langraft.plan.settings import Choice, choices, fewest_devices, nearest
 from langraft.plan.shape import Shape
-from langraft.recipe import Hardware, Pretrain, Recipe
+from langraft.recipe import Hardware, Pretrain, Recipe, Training
 from langraft.recipe.graft import AUTO, parts_of
 
 ADDED_BY_AUTO = 8_000  # pieces that are assumed where the recipe lets the text decide
@@ -104,9 +104,11 @@ class StagePlan:
 
 
 def plan_stage(
-    recipe: Recipe, stage: Pretrain, grown: Growth, machine: Machine, mean_document: float
+    recipe: Recipe, stage: Training, tokens: int, grown: Growth, machine: Machine, document: float
 ) -> StagePlan:
-    """Work, memory, time of one stage on a machine."""
+    """Work, memory, time of one stage that reads `tokens` on a machine; `document` is the length
+    of the document that a token stands in.
+    """
     shape, hardware = grown.grown, recipe.hardware
     group = min(hardware.shard_group or machine.devices, machine.devices)
     asked = setting_of(stage, shape, hardware, machine.devices, group)
@@ -118,10 +120,10 @@ def plan_stage(
     token = work(
         shape,
         learning=_multiplied(stage, shape, asked),
-        mean_document=min(mean_document, stage.row_tokens),
+        mean_document=min(document, stage.row_tokens),
         checkpointing=used.checkpointing,
     )
-    operations = token.executed * stage.tokens
+    operations = token.executed * tokens
     compute = token.executed * stage.batch_tokens / machine.devices
     compute /= machine.device.peak * machine.device.shares[1]
     lost = scaling(
@@ -131,7 +133,7 @@ def plan_stage(
     )
     return StagePlan(
         name=stage.name,
-        tokens=stage.tokens,
+        tokens=tokens,
         learning=learning,
         work=token,
         operations=operations,
@@ -142,12 +144,12 @@ def plan_stage(
         scaling=lost,
         time=hours(operations, machine.device, machine.devices, lost.efficiency),
         sightings=_sightings(recipe, stage, grown.added),
-        disk=_disk(stage, shape, learning, asked),
+        disk=_disk(stage, tokens, shape, learning, asked),
     )
 
 
 def setting_of(
-    stage: Pretrain, shape: Shape, hardware: Hardware, devices: int, group: int
+    stage: Training, shape: Shape, hardware: Hardware, devices: int, group: int
 ) -> Setting:
     """The stage as memory sees it.
 
@@ -157,7 +159,7 @@ def setting_of(
     rows = stage.batch_tokens // stage.row_tokens
     if rows < devices:
         raise BadInput(
-            f"pretrain {stage.name}: {rows} rows a batch (batch_tokens / row_tokens) cannot be "
+            f"{stage.name}: {rows} rows a batch (batch_tokens / row_tokens) cannot be "
             f"shared by {devices} devices; raise batch_tokens to {devices * stage.row_tokens:,}"
         )
     own = -(-rows // devices)
@@ -185,13 +187,13 @@ def setting_of(
     )
 
 
-def _inside(stage: Pretrain) -> Any:
+def _inside(stage: Training) -> Any:
     if stage.train == "lora":
         return "lora+dropout" if stage.lora.dropout else "lora"
     return "all" if stage.train in ("full", "layers") else "none"
 
 
-def _multiplied(stage: Pretrain, shape: Shape, setting: Setting) -> float:
+def _multiplied(stage: Training, shape: Shape, setting: Setting) -> float:
     """Weights whose gradient is a product; an adapter's also cost their forward pass and the
     gradient of their input.
     """
@@ -199,16 +201,17 @@ def _multiplied(stage: Pretrain, shape: Shape, setting: Setting) -> float:
     return (3 if stage.train == "lora" else 1) * setting.learning + head
 
 
-def _sightings(recipe: Recipe, stage: Pretrain, added: int) -> float | None:
-    if not added:
+def _sightings(recipe: Recipe, stage: Training, added: int) -> float | None:
+    if not added or not isinstance(stage, Pretrain):
         return None
     code = recipe.language.code if recipe.language else ""
     return stage.tokens * (stage.mix.get(code, 1.0) if stage.mix else 1.0) / added
 
 
 def _disk(
-    stage: Pretrain, shape: Shape, learning: int, setting: Setting
+    stage: Training, tokens: int, shape: Shape, learning: int, setting: Setting
 ) -> tuple[float, float, float]:
+    buckets = stage.buckets if isinstance(stage, Pretrain) else 1
     moments = {"fp32": 8, "bf16": 4, "8bit": 2}[setting.states]
-    checkpoints = (stage.keep + stage.buckets - 1) * (4 + moments) * learning
-    return float(stage.tokens * TOKEN_BYTES), float(checkpoints), 2.0 * shape.parameters
+    checkpoints = (stage.keep + buckets - 1) * (4 + moments) * learning
+    return float(tokens * TOKEN_BYTES), float(checkpoints), 2.0 * shape.parameters

@@ -63,7 +63,7 @@ def test_one_small_card_needs_more_of_its_kind() -> None:
 
 
 def test_too_many_devices_for_a_batch() -> None:
-    with pytest.raises(BadInput, match=r"pretrain all: 512 rows a batch .* shared by 1000 devices"):
+    with pytest.raises(BadInput, match=r"all: 512 rows a batch .* shared by 1000 devices"):
         plan_recipe(Recipe(**COLOSSAL), ROOT, machine(devices=1_000))
 
 
@@ -72,7 +72,7 @@ def test_too_many_devices_for_a_batch() -> None:
     [
         ({"base": None}, "names no base"),
         ({"base": "owner/unknown"}, "not in the plan's table"),
-        ({"pretrain": []}, "no training stage"),
+        ({"pretrain": []}, "no training stage to plan"),
     ],
 )
 def test_recipes_without_what_a_plan_needs(changed: dict[str, object], message: str) -> None:
