@@ -136,7 +136,7 @@ def _plant_input(bed: Bed, method: str) -> dict[str, Any]:
         matrix[bed.rows] = start_rows(method, base, bed.known, output=False).to(matrix.dtype)
         return {}
     assert bed.reader is not None
-    start = start_rows("weighted", base, bed.known, output=False)
+    start = start_rows("subtoken-mean", base, bed.known, output=False)
     rows, numbers = distil_input(
         bed.model, start, bed.reader, bed.settings, bed.folder, bed.metrics
     )
