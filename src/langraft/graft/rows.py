@@ -68,8 +68,9 @@ def _grown(matrix_VD: Tensor, subtokens: Sequence[Sequence[int]], first: int, ro
 
 
 def unlikely_row(head_VD: Tensor, states_ND: Tensor) -> Tensor:
-    """The row, shape (D,), that the states give the smallest share of their softmax on average:
-    what padding rows are made of.
+    """The row, shape (D,), that no state gives a chance: what padding rows are made of.
+
+    It is the one whose highest log-probability over the states is the lowest.
     """
     logits = (states_ND @ head_VD.to(states_ND.dtype).T).float()
-    return head_VD[logits.log_softmax(-1).logsumexp(0).argmin()]
+    return head_VD[logits.log_softmax(-1).amax(0).argmin()]

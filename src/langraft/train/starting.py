@@ -171,7 +171,8 @@ def _plant_output(bed: Bed, first: str, method: str) -> dict[str, Any]:
         )
         results = {"output_positions": numbers.pop("positions"), "output_rows": numbers}
     head[bed.rows] = rows.to(head)
-    head[bed.rows.stop :] = unlikely_row(old, states.states[:CHUNK_ROWS]).to(head)
+    spread = states.states[:: -(-len(states.states) // CHUNK_ROWS)]  # over all texts
+    head[bed.rows.stop :] = unlikely_row(old, spread).to(head)
     return results
 
 

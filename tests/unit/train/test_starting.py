@@ -104,7 +104,7 @@ def test_what_is_learnt_into_a_tied_model_is_one_row(pair: Extension, tmp_path: 
     assert "output_rows" not in numbers
     assert bed.tied
     moved = (bed.matrix(output=False) - before).abs().amax(1)
-    assert (moved[bed.rows] > 1e-4).float().mean() > 0.5
+    assert (moved[bed.rows] > 1e-4).float().mean() > 0.3  # the pieces that the few steps met
     assert not moved[: pair.before.size].any()
 
 
