@@ -1,5 +1,5 @@
-"""What every test may use: the folder of real test material, and the option that makes its absence
-a failure.
+"""What every test may use: the folder of real test material, and the option that makes its absence,
+or a missing package's, a failure.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = ROOT.parent / "shared" / "material"
+# Reasons of skips for want of what `make setup` installs or lies beside the checkout. A machine may
+# lack a GPU or a browser.
+AVOIDABLE = ("material", "could not import", "not installed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-material",
         action="store_true",
-        help="fail, instead of skipping, where a test cannot find its material",
+        help="fail, instead of skipping, where a test cannot find its material or a package",
     )
 
 
@@ -51,7 +54,7 @@ def _forbidden_skip(config: pytest.Config, report: pytest.TestReport | pytest.Co
     ):
         return ""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return reason if "material" in reason else ""
+    return reason if any(part in reason for part in AVOIDABLE) else ""
 
 
 @pytest.hookimpl(wrapper=True)

