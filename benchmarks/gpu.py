@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from langraft.core.compute import peak_flops
 from langraft.data.pack import Batch, assemble
 from langraft.recipe import Hardware, Pretrain
-from langraft.train.flops import peak_flops
 from langraft.train.loss import linear_cross_entropy
 from langraft.train.objectives import next_token_loss
 from langraft.train.precision import Device

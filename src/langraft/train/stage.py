@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from langraft.core.compute import peak_flops
 from langraft.core.errors import BadInput
 from langraft.core.metrics import MetricsLog
 from langraft.recipe import Hardware, Training
 from langraft.train import attention
 from langraft.train.checkpoints import Keep
 from langraft.train.engine import run_loop
-from langraft.train.flops import Shape, peak_flops, shape_of
+from langraft.train.flops import Shape, shape_of
 from langraft.train.guard import Guard
 from langraft.train.loop import Loop, StepWork
 from langraft.train.objectives import Loss, Micro
