@@ -15,7 +15,7 @@ from langraft.checkpoint.folder import (
     read_config,
 )
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, sha256_file, sha256_json
+from langraft.core.io import sha256_file, sha256_json
 from langraft.core.manifest import Stage, outputs_digest
 from langraft.core.messages import say
 from langraft.corpus.readers import read_texts
@@ -36,7 +36,6 @@ from langraft.pipeline.training import (
 from langraft.pipeline.watch import Watch, meter_of
 from langraft.recipe import Pretrain
 from langraft.tokenizer.encoder import load_encoder
-from langraft.train.checkpoints import CHECKPOINT, complete, read_weights
 from langraft.train.pretrain import pretrain, steps
 
 SHARDS = "shards"
@@ -81,29 +80,6 @@ def model_before(this: Run, stage: Pretrain, twin: bool = False) -> tuple[str, P
     first = "" if twin or this.recipe.graft is None else "graft"
     before = f"{prefix}{this.recipe.pretrain[index - 1].name}" if index else first
     return before, this.out / before if before else this.base
-
-
-def export_checkpoint(this: Run, stage: Pretrain, out: Path, step: int | None = None) -> int:
-    """Write the model of a checkpoint of an unfinished stage as an ordinary folder.
-
-    Args:
-        step: the checkpoint's step; None takes the newest.
-
-    Returns:
-        the step.
-
-    Raises:
-        BadInput: there is no such checkpoint; the message names those there are.
-    """
-    folder = this.out / f"pretrain-{stage.name}{PARTIAL}"
-    places = {int(place.name.split("-")[1]): place for place in complete(folder)}
-    if not places or (step is not None and step not in places):
-        there = ", ".join(map(str, places)) or "none"
-        raise BadInput(f"{folder / CHECKPOINT}: no checkpoint of step {step}; there are: {there}")
-    chosen = max(places) if step is None else step
-    _, source = model_before(this, stage)
-    write_learnt(source, read_weights(places[chosen]), stage, out)
-    return chosen
 
 
 def course_of(this: Run, stage: Pretrain, source: Path) -> Course:

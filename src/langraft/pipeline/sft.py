@@ -100,8 +100,8 @@ def warn_of_fp16(this: Run) -> None:
     frozen = this.recipe.hardware.frozen
     if frozen != "fp32" and this.recipe.graft is not None:
         warn(
-            f"hardware.frozen: {frozen} rounds new rows that do not learn to 8 bits; with a freshly "
-            "extended vocabulary let the embeddings learn too (lora.embeddings: true)"
+            f"hardware.frozen: {frozen} rounds new rows that do not learn to 8 bits; with a "
+            "freshly extended vocabulary let the embeddings learn too (lora.embeddings: true)"
         )
 
 
