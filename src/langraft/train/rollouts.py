@@ -72,7 +72,9 @@ class RolloutFeed:
         generator = np.random.Generator(np.random.PCG64([self._seed, number, turn]))
         minibatch = np.array_split(generator.permutation(count), self._minibatches)[part]
         each = len(minibatch) // world
-        own = minibatch[rank * each : (rank + 1) * each].tolist() if world > 1 else minibatch.tolist()
+        own = (
+            minibatch[rank * each : (rank + 1) * each].tolist() if world > 1 else minibatch.tolist()
+        )
         size = micro_rows or len(own)
         return [experience.batch(own[a : a + size]) for a in range(0, len(own), size)]
 

@@ -83,7 +83,9 @@ class OwnSampler:
 
     def _sample(self, given: Sequence[tuple[Sequence[int], int]]) -> list[list[int]]:
         """One answer to each (prompt, seed); rows that have ended leave the batch."""
-        draws = np.stack([np.random.Generator(np.random.PCG64(s)).random(self.new_tokens) for _, s in given])
+        draws = np.stack(
+            [np.random.Generator(np.random.PCG64(s)).random(self.new_tokens) for _, s in given]
+        )
         fed, mask = self._left_padded([prompt for prompt, _ in given])
         cache = DynamicCache()
         said: list[list[int]] = [[] for _ in given]
@@ -97,7 +99,9 @@ class OwnSampler:
             if not self._more(int(going.sum())):
                 break
             if not going.any():
-                going[0] = True  # others still answer: their steps need this rank's part of the model
+                going[0] = (
+                    True  # others still answer: their steps need this rank's part of the model
+                )
             kept = torch.as_tensor(np.flatnonzero(going), device=fed.device)
             if len(kept) < len(rows):
                 cache.batch_select_indices(kept)

@@ -203,25 +203,20 @@ def _answer_alone(sample: Encoded) -> Encoded:
 
 
 def difficulty(
-    model: PreTrainedModel, samples: Samples, kind: str, device: Device
+    model: PreTrainedModel, samples: Samples, kind: str, device: Device, ranks: Ranks = ALONE
 ) -> NDArray[np.float64]:
     """How hard each sample is, shape (samples,): the mean loss of its answers (`loss`); that over
     the loss of the answers alone (`ifd`, instruction-following difficulty, arXiv 2308.12032); or
     its number of tokens (`length`).
     """
-    kinds: dict[str, Callable[[], NDArray[np.float64]]] = {
-        "length": lambda: samples.lengths.astype(np.float64),
-        "loss": lambda: _mean_losses(model, samples, device),
-        "ifd": lambda: (
-            _mean_losses(model, samples, device) / _mean_losses(model, _all_alone(samples), device)
-        ),
-    }
-    return kinds[kind]()
+    if kind == "length":
+        return samples.lengths.astype(np.float64)
 
+    def losses(of: Samples) -> Floats:
+        total, counts = sample_logprobs(model, of, device, "difficulty", ranks)
+        return np.asarray(-total / np.maximum(counts, 1))
 
-def _mean_losses(model: PreTrainedModel, samples: Samples, device: Device) -> NDArray[np.float64]:
-    total, counts = sample_logprobs(model, samples, device, "difficulty")
-    return np.asarray(-total / np.maximum(counts, 1))
+    return losses(samples) / losses(_all_alone(samples)) if kind == "ifd" else losses(samples)
 
 
 def _all_alone(samples: Samples) -> Samples:

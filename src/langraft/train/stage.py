@@ -27,7 +27,6 @@ from langraft.train.loop import Loop, StepWork
 from langraft.train.objectives import Loss, Micro
 from langraft.train.optim import NewRows, Optimiser
 from langraft.train.precision import Device
-from langraft.train.quantised import quantise
 from langraft.train.ranks import ALONE, Ranks
 from langraft.train.shard import call_through, gathered, hold_back_copies, parallelise, whole
 from langraft.train.trainable import add_lora, embedding_matrices, select
@@ -199,13 +198,6 @@ def set_up(
 ) -> tuple[Optimiser, Shape]:
     """Make `model` ready to train in place: adapter, what learns, dtypes, attention, sharding."""
     hardware, device = place.hardware, place.device
-    if hardware.frozen in ("int8", "nf4"):
-        if stage.train != "lora":
-            raise BadInput(
-                f"hardware.frozen: {hardware.frozen} keeps weights that do not learn; "
-                f"{stage.name} has train: {stage.train} and needs train: lora"
-            )
-        quantise(model, hardware.frozen)
     if stage.train == "lora":
         add_lora(model, stage.lora, place.seed)
     chosen = select(model, stage.train, layers=stage.layers, embeddings=stage.lora.embeddings)

@@ -73,7 +73,11 @@ class VllmSampler:
                 self._server = _Server(self.program, self.folder, self.context)
             else:
                 self._server.take_new_weights()
-            for n, ids in enumerate(self._server.answers([self._body(p, s) for p, s in zip(prompts, seeds, strict=True)])):
+            for n, ids in enumerate(
+                self._server.answers(
+                    [self._body(p, s) for p, s in zip(prompts, seeds, strict=True)]
+                )
+            ):
                 said[n, : len(ids)] = np.add(ids, 1)
             self._server.sleep()
         said = self.ranks.together(said)
@@ -159,7 +163,9 @@ class _Server:
             replies = list(pool.map(lambda body: self._ask("/v1/completions", body), bodies))
         found = [reply["choices"][0].get("token_ids") for reply in replies]
         if None in found:
-            raise RunFailed("vLLM returned no token ids: it is older than 0.10.2; install a new one")
+            raise RunFailed(
+                "vLLM returned no token ids: it is older than 0.10.2; install a new one"
+            )
         return found
 
     def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
