@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
+from langraft.core.compute import PEAK
 from langraft.core.errors import BadInput
 
 
@@ -38,18 +39,21 @@ _AMPERE, _HOPPER, _CARD, _VOLTA = (
     (0.25, 0.35, 0.45),
     (0.20, 0.30, 0.40),
 )
+_V100, _A100, _A800, _H100, _H200, _L40S, _4090, _3090 = (
+    PEAK[name] for name in ("V100", "A100", "A800", "H100", "H200", "L40S", "RTX 4090", "RTX 3090")
+)
 GB, GIB = 1e9, 2.0**30
 DEVICES = {
-    "v100-16g": Device("V100 16 GB", 16 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
-    "v100-32g": Device("V100 32 GB", 32 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
-    "a100-40g": Device("A100 40 GB", 40 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
-    "a100-80g": Device("A100 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
-    "a800-80g": Device("A800 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A800 data sheet"),
-    "h100": Device("H100 80 GB", 80 * GIB, 989e12, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
-    "h200": Device("H200 141 GB", 141 * GB, 989e12, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
-    "l40s": Device("L40S 48 GB", 48 * GIB, 362e12, _CARD, 0.5 * GB, "L40S data sheet"),
-    "rtx4090": Device("RTX 4090", 24 * GIB, 165e12, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
-    "rtx3090": Device("RTX 3090", 24 * GIB, 71e12, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
+    "v100-16g": Device("V100 16 GB", 16 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
+    "v100-32g": Device("V100 32 GB", 32 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
+    "a100-40g": Device("A100 40 GB", 40 * GIB, _A100, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a100-80g": Device("A100 80 GB", 80 * GIB, _A100, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a800-80g": Device("A800 80 GB", 80 * GIB, _A800, _AMPERE, 0.6 * GB, "A800 data sheet"),
+    "h100": Device("H100 80 GB", 80 * GIB, _H100, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
+    "h200": Device("H200 141 GB", 141 * GB, _H200, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
+    "l40s": Device("L40S 48 GB", 48 * GIB, _L40S, _CARD, 0.5 * GB, "L40S data sheet"),
+    "rtx4090": Device("RTX 4090", 24 * GIB, _4090, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
+    "rtx3090": Device("RTX 3090", 24 * GIB, _3090, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
 }
 
 
