@@ -263,7 +263,7 @@ def checkpoint_arithmetic(
 @app.command("export")
 def export_command(
     run: Annotated[Path, typer.Argument(help="the run's folder", show_default=False)],
-    stage: Annotated[str, typer.Option(help="an unfinished pretrain stage", show_default=False)],
+    stage: Annotated[str, typer.Option(help="an unfinished stage that trains", show_default=False)],
     out: Out,
     step: Annotated[int | None, typer.Option(help="of the checkpoint [the newest]")] = None,
     json_: Json = False,
@@ -272,17 +272,12 @@ def export_command(
 
     Example: `langraft checkpoint export runs/my --stage knowledge --out at-noon`
     """
-    from langraft.core.errors import BadInput
     from langraft.pipeline import Run
-    from langraft.pipeline.pretrain import export_checkpoint
+    from langraft.pipeline.checkpoint import export_checkpoint
     from langraft.recipe import load_recipe
 
     recipe = load_recipe(run / "recipe.yaml")
-    chosen = next((s for s in recipe.pretrain if s.name == stage), None)
-    if chosen is None:
-        names = ", ".join(s.name for s in recipe.pretrain) or "none"
-        raise BadInput(f"--stage {stage}: the run's pretrain stages are: {names}")
-    found = export_checkpoint(Run(recipe, run.resolve(), run), chosen, out, step)
+    found = export_checkpoint(Run(recipe, run.resolve(), run), stage, out, step)
     say(f"step {found}: {out}")
     answer({"step": found, "model": str(out)}, json_)
 

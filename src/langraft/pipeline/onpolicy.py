@@ -13,33 +13,26 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from langraft.checkpoint.folder import load_model, quiet
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, remove, write_json
 from langraft.core.manifest import Stage, outputs_digest
 from langraft.data.conversations import ASSISTANT, Message
 from langraft.data.encode import Renderer, cut
 from langraft.data.objects import Unfit
 from langraft.data.rules import Reply, check_rules, scores, total
 from langraft.data.samples import batch_of, lay
-from langraft.pipeline.pretrain import ASKED, refuse_foreign_checkpoint, write_learnt
 from langraft.pipeline.run import Run
 from langraft.pipeline.tuned import (
-    answers,
+    Tuning,
     conversations_of,
-    data_digest,
-    model_digest_of,
-    model_so_far,
     renderer_of,
-    write_template,
+    tuning_stage,
 )
 from langraft.recipe import Grpo, Ppo
-from langraft.tokenizer.encoder import load_encoder
-from langraft.train.checkpoints import drop_checkpoint
 from langraft.train.onpolicy import MEASURES, add_value_head, collector, policy_loss
 from langraft.train.precision import Device
 from langraft.train.preference import rewards_of
 from langraft.train.rollouts import Floats, OwnSampler, RolloutFeed
 from langraft.train.scoring import groups, scoring
-from langraft.train.stage import Place, Task, train_stage
+from langraft.train.stage import Task
 
 POOL = "experience"
 UNLIMITED = 1e300  # only what is not finite counts as a spike
@@ -102,77 +95,63 @@ def onpolicy_stage(this: Run, stage: Ppo | Grpo) -> Stage:
         BadInput: an unknown rule, or no such reward stage before this one.
     """
     name = f"align-{stage.name}"
-    before, source = model_so_far(this, name)
-    key = f"align ({stage.name})"
     rewarding = _reward_stage(this, stage, name)
     try:
         check_rules(stage.rules)
     except BadInput as error:
-        raise BadInput(f"{key}.rules: {error}") from error
+        raise BadInput(f"align ({stage.name}).rules: {error}") from error
 
-    def work(folder: Path) -> dict[str, Any]:
-        if this.ranks.lead:
-            write_json(folder / ASKED, {"settings": settings, "inputs": inputs})
-        renderer = renderer_of(source, stage.template, key)
-        questions = questions_of(this, stage, renderer, key)
-        judge = judge_of(this, stage, questions, renderer, rewarding)
-        model, reference = load_model(source), load_model(source)
-        reference.to(this.device.name)
-        valued = isinstance(stage, Ppo)
-        if valued:
+    def learn(folder: Path, tuning: Tuning) -> dict[str, Any]:
+        questions = questions_of(this, stage, tuning.renderer, tuning.key)
+        judge = judge_of(this, stage, questions, tuning.renderer, rewarding)
+        model = load_model(tuning.source)
+        if isinstance(stage, Ppo):
             add_value_head(model, None if judge.model is None else judge.model.score.weight)
-        sampler = OwnSampler(
-            model, this.device, renderer.end_id, stage.new_tokens, stage.temperature
-        )
-        prompts = [renderer.prompt(turns) for turns in questions]
-        seed = this.recipe.seed
-        feed = RolloutFeed(
-            collector(stage, model, reference, prompts, sampler, judge, this.device, seed),
-            folder / POOL,
-            iterations=stage.iterations,
-            passes=stage.passes,
-            minibatches=stage.minibatches,
-            kl=stage.kl,
-            seed=seed,
-        )
-        replies = [answers(model, renderer, stage.prompts, this.device)]
-        place = Place(this.device, this.ranks, this.recipe.hardware, seed)
-        task = Task(feed, _loss(stage), MEASURES, _new_rows(this, source))
-        log = this.log(name)
+        feed = feed_of(this, stage, tuning, model, judge, folder / POOL)
+        task = Task(feed, _loss(stage), MEASURES, tuning.new_rows)
         # a policy's loss is no size: it is near zero at the start of every round
         calm = stage.guard.model_copy(update={"threshold": UNLIMITED})
         quiet_stage = stage.model_copy(update={"guard": calm})
-        done = train_stage(model, task, quiet_stage, place, folder, log, lambda step, tokens: None)
-        rounds = rounds_of(folder / POOL)
-        if this.ranks.lead:
-            write_learnt(source, done.weights, stage, folder)
-            write_template(renderer, folder)
-            drop_checkpoint(folder)
-            remove(folder / ASKED)
-            replies.append(
-                answers(load_model(folder), renderer, stage.prompts, Device("cpu", False))
-            )
-        sides = zip(stage.prompts, replies[0], replies[-1], strict=True)
+        log = this.log(name)
+        results = tuning.teach(quiet_stage, model, task, folder, log, lambda step, tokens: None)
+        after = [Reply(side["prompt"], side["after"]) for side in results["samples"]]
         return {
-            **done.numbers,
+            **results,
             "questions": len(questions),
-            **rounds,
+            **rounds_of(folder / POOL),
             "kl_coefficient": round(feed.kl, 6),
-            "samples": [{"prompt": p, "before": a, "after": b} for p, a, b in sides],
             "rules": [
-                {n: round(v, 4) for n, v in scores(Reply(p, b), stage.rules).items()}
-                for p, b in zip(stage.prompts, replies[-1], strict=True)
+                {n: round(v, 4) for n, v in scores(reply, stage.rules).items()} for reply in after
             ],
         }
 
-    settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, "bf16": this.device.bf16}
-    settings |= {key: getattr(this.recipe.hardware, key) for key in ("states", "frozen")}
-    inputs = {"model": model_digest_of(this, before), "data": data_digest(this, stage.data)}
-    if rewarding is not None:
-        inputs["reward"] = outputs_digest(this.manifest(rewarding))
-    made = Stage(name, settings, inputs, work)
-    refuse_foreign_checkpoint(this.out / (made.name + PARTIAL), made)
-    return made
+    inputs = {} if rewarding is None else {"reward": outputs_digest(this.manifest(rewarding))}
+    return tuning_stage(this, name, stage, learn, inputs=inputs)
+
+
+def feed_of(
+    this: Run,
+    stage: Ppo | Grpo,
+    tuning: Tuning,
+    model: PreTrainedModel,
+    judge: Judge,
+    pool: Path,
+) -> RolloutFeed:
+    """The rounds of answers that `model` gives and learns from, kept in `pool`."""
+    renderer, device, seed = tuning.renderer, this.device, this.recipe.seed
+    reference = load_model(tuning.source)
+    reference.to(device.name)
+    sampler = OwnSampler(model, device, renderer.end_id, stage.new_tokens, stage.temperature)
+    prompts = [renderer.prompt(turns) for turns in judge.questions]
+    return RolloutFeed(
+        collector(stage, model, reference, prompts, sampler, judge, device, seed),
+        pool,
+        iterations=stage.iterations,
+        passes=stage.passes,
+        minibatches=stage.minibatches,
+        kl=stage.kl,
+        seed=seed,
+    )
 
 
 def _reward_stage(this: Run, stage: Ppo | Grpo, name: str) -> str | None:
@@ -228,10 +207,6 @@ def judge_of(
     reader = renderer_of(folder, "tokenizer", rewarding)
     longest = stage.longest + stage.new_tokens
     return dataclasses.replace(plain, model=model, reader=reader, longest=longest)
-
-
-def _new_rows(this: Run, source: Path) -> tuple[int, int]:
-    return load_encoder(this.base).size, load_encoder(source).size
 
 
 def _loss(stage: Ppo | Grpo) -> Any:

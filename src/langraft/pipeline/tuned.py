@@ -4,33 +4,122 @@ and the model folder they leave.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from langraft.checkpoint.folder import load_tokenizer
+from langraft.checkpoint.folder import load_model, load_tokenizer
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json, sha256_file, sha256_json, write_atomic, write_json
-from langraft.core.manifest import outputs_digest
+from langraft.core.manifest import Stage, outputs_digest
 from langraft.core.messages import warn
+from langraft.core.metrics import MetricsLog
 from langraft.data.checks import read_all
 from langraft.data.conversations import ASSISTANT, USER, Conversation, Message
 from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit, data_files
 from langraft.data.preferences import Preference, read_preferences
 from langraft.pipeline.run import Run
-from langraft.recipe import DataSet
+from langraft.pipeline.training import (
+    new_rows_of,
+    place_of,
+    settings_of,
+    training_stage,
+    write_learnt,
+)
+from langraft.recipe import DataSet, Dpo, OnPolicy, Pairs, Sft
 from langraft.train.precision import Device
+from langraft.train.stage import Task, train_stage
 
 UNFIT = "unfit.jsonl"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
 # What is said of an answer before it is shown (chain of hindsight, arXiv 2302.02676).
 GOOD, BAD = "请给出一个好的回答。", "请给出一个不好的回答。"
 ANSWER_TOKENS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """One stage that teaches conversations, at work.
+
+    Attributes:
+        name: the stage's.
+        key: how messages call its section of the recipe.
+        source: the folder of the model it starts from.
+        renderer: its template on that model's tokenizer.
+    """
+
+    this: Run
+    name: str
+    key: str
+    source: Path
+    renderer: Renderer
+
+    @property
+    def new_rows(self) -> tuple[int, int]:
+        """See `new_rows_of`."""
+        return new_rows_of(self.this, self.source)
+
+    def teach(
+        self,
+        stage: Sft | Dpo | OnPolicy,
+        model: PreTrainedModel,
+        task: Task,
+        folder: Path,
+        log: MetricsLog,
+        evaluate: Callable[[int, int], float | None],
+    ) -> dict[str, Any]:
+        """Train `model` in place and leave it in `folder` as a chat model.
+
+        Returns:
+            the loop's numbers, and as `samples` the answers before and after.
+        """
+        this, prompts = self.this, stage.prompts
+        before = after = answers(model, self.renderer, prompts, this.device)
+        done = train_stage(model, task, stage, place_of(this), folder, log, evaluate)
+        if this.ranks.lead:
+            write_learnt(self.source, done.weights, stage, folder)
+            write_template(self.renderer, folder)
+            after = answers(load_model(folder), self.renderer, prompts, Device("cpu", False))
+        sides = zip(prompts, before, after, strict=True)
+        return {
+            **done.numbers,
+            "samples": [{"prompt": p, "before": a, "after": b} for p, a, b in sides],
+        }
+
+
+def tuning_stage(
+    this: Run,
+    name: str,
+    stage: Sft | Pairs | OnPolicy,
+    learn: Callable[[Path, Tuning], dict[str, Any]],
+    scratch: tuple[str, ...] = (),
+    inputs: Mapping[str, str] | None = None,
+) -> Stage:
+    """The model so far -> what a stage of instruction tuning or alignment makes of it.
+
+    Args:
+        learn, scratch: see `training_stage`.
+        inputs: what the stage reads besides the model and its data.
+
+    Raises:
+        BadInput: the folder holds checkpoints made with other settings or inputs.
+    """
+    before, source = model_so_far(this, name)
+    key = name if name == "sft" else f"align ({stage.name})"
+
+    def work(folder: Path) -> dict[str, Any]:
+        renderer = renderer_of(source, stage.template, key)
+        return learn(folder, Tuning(this, name, key, source, renderer))
+
+    read = {"model": model_digest_of(this, before), "data": data_digest(this, stage.data)}
+    read |= inputs or {}
+    return training_stage(this, name, settings_of(this, stage), read, work, scratch)
 
 
 def model_so_far(this: Run, before: str) -> tuple[str, Path]:

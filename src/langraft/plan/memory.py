@@ -18,6 +18,7 @@ Checkpointing = Literal["none", "selective", "full"]
 
 CHUNK = 512  # rows whose logits exist at one time (train.loss)
 MOMENTS = {"fp32": 8.0, "bf16": 4.0, "8bit": 2.0 + 2 * 4 / 256}  # bytes a weight; a scale a block
+CODED = {"int8": 1 + 4 / 64, "nf4": 0.5 + 4 / 64}  # bytes a weight; a scale for 64
 MARGIN = 0.06  # of the rest: blocks of the allocator that are too small or too large to be used
 
 
@@ -65,6 +66,7 @@ class Setting:
         micro_tokens: tokens in memory at one time on a device.
         accumulates: gradients of earlier micro-batches are there when the next one runs forward.
         shards: devices that share one copy of the weights; 1 is no sharding.
+        coded: frozen weights kept in 8 or 4 bits; every device holds all of them.
     """
 
     learning: int
@@ -77,7 +79,8 @@ class Setting:
     precision: Precision = "bf16"
     checkpointing: Checkpointing = "none"
     states: Literal["fp32", "bf16", "8bit"] = "fp32"
-    frozen: Literal["fp32", "bf16"] = "fp32"
+    frozen: Literal["fp32", "bf16", "int8", "nf4"] = "fp32"
+    coded: int = 0
 
     @property
     def products(self) -> Literal["fp32", "autocast", "gathered"]:
@@ -161,8 +164,9 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     frozen = shape.parameters - min(learning, shape.parameters)
     if setting.inside.startswith("lora"):
         frozen = shape.parameters - setting.matrices * shape.matrix
-    stored = (4 * learning + (2 if setting.frozen == "bf16" else 4) * frozen) / setting.shards
-    weights = stored + _copies(shape, setting)
+    half = setting.frozen != "fp32" and setting.precision == "bf16"
+    stored = (4 * learning + (2 if half else 4) * (frozen - setting.coded)) / setting.shards
+    weights = stored + CODED.get(setting.frozen, 0) * setting.coded + _copies(shape, setting)
     gradients = 4 * learning / setting.shards
     moments = MOMENTS[setting.states] * learning / setting.shards
     kept, again = activations(shape, setting)
@@ -181,6 +185,6 @@ def _copies(shape: Shape, setting: Setting) -> float:
         return 0.0 if setting.shards == 1 else 4.0 * (2 * shape.block + shape.embeddings)
     if setting.products == "gathered":  # this block, the next, and the root's matrices
         return 2.0 * (2 * shape.block + shape.embeddings)
-    if setting.frozen == "bf16" and setting.inside != "all":
+    if setting.frozen != "fp32" and setting.inside != "all":
         return 0.0
     return 2.0 * shape.layers * shape.block_matrices

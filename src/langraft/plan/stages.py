@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from langraft.core.errors import BadInput
 from langraft.plan.compute import Time, Work, hours, work
 from langraft.plan.devices import Device
-from langraft.plan.memory import Setting
+from langraft.plan.memory import CODED, Setting
 from langraft.plan.scale import Cluster, Scaling, messages, scaling
 from langraft.plan.settings import Choice, choices, fewest_devices, nearest
 from langraft.plan.shape import Shape
@@ -184,7 +185,15 @@ def setting_of(
         checkpointing=hardware.checkpointing,
         states=hardware.states,
         frozen=hardware.frozen if stage.train == "lora" else "fp32",
+        coded=_coded(stage, shape) if hardware.frozen in CODED else 0,
     )
+
+
+def _coded(stage: Training, shape: Shape) -> int:
+    """Weights of the layers under an adapter."""
+    if stage.train != "lora":
+        return 0
+    return shape.layers * sum(math.prod(shape.linear(name)) for name in stage.lora.targets)
 
 
 def _inside(stage: Training) -> Any:

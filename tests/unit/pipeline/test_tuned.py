@@ -23,6 +23,7 @@ from langraft.data.conversations import Message
 from langraft.data.preferences import Preference
 from langraft.pipeline import Run, go
 from langraft.pipeline.align import preferred
+from langraft.pipeline.checkpoint import export_checkpoint
 from langraft.pipeline.tuned import BAD, GOOD, hindsight
 from langraft.recipe import Recipe
 
@@ -112,6 +113,16 @@ def test_difficulty_of_a_field(small: Path, tmp_path: Path) -> None:
         done(tmp_path / "b", small, "sft", sft=settings | {"difficulty": "rank"})
 
 
+def at_noon(killed: Run, out: Path) -> None:
+    """A checkpoint of a stage that is not done becomes a chat model that anybody can load."""
+    step = export_checkpoint(killed, "sft", out)
+    assert step >= 1 and (out / "chat_template.jinja").exists()
+    learnt, base = (AutoModelForCausalLM.from_pretrained(p) for p in (out, killed.base))
+    assert not torch.equal(learnt.model.norm.weight, base.model.norm.weight)
+    with pytest.raises(BadInput, match=r"--stage adapt: .* train a language model are: sft"):
+        export_checkpoint(killed, "adapt", out)
+
+
 def test_a_killed_stage_goes_on_to_the_same_bytes(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +144,7 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             done(tmp_path / "killed", small, "sft", sft=settings)
     assert (tmp_path / "killed" / "sft.partial").is_dir()
+    at_noon(Run(recipe(small, sft=settings), small, tmp_path / "killed"), tmp_path / "noon")
     done(tmp_path / "killed", small, "sft", sft=settings)
     weights = [
         (tmp_path / n / "sft/model.safetensors").read_bytes() for n in ("straight", "killed")
