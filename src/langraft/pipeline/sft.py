@@ -97,11 +97,10 @@ def sft_stage(this: Run) -> Stage:
 
 def warn_of_fp16(this: Run) -> None:
     """Say why there is no fp16: LoRA on a freshly extended vocabulary underflowed in it."""
-    frozen = this.recipe.hardware.frozen
-    if frozen != "fp32" and this.recipe.graft is not None:
+    if this.recipe.hardware.frozen == "bf16" and this.recipe.graft is not None:
         warn(
-            f"hardware.frozen: {frozen} rounds new rows that do not learn to 8 bits; with a "
-            "freshly extended vocabulary let the embeddings learn too (lora.embeddings: true)"
+            "hardware.frozen: bf16 rounds new rows that do not learn to 8 bits; with a freshly "
+            "extended vocabulary let the embeddings learn too (lora.embeddings: true)"
         )
 
 
@@ -166,7 +165,7 @@ def hardness_of(
         BadInput: it is the name of a number that a record lacks.
     """
     if stage.difficulty in ("loss", "ifd", "length"):
-        return difficulty(model, taught.samples, stage.difficulty, this.device)
+        return difficulty(model, taught.samples, stage.difficulty, this.device, this.ranks)
     lacking = sum(stage.difficulty not in numbers for numbers in taught.numbers)
     if lacking:
         known = sorted({key for numbers in taught.numbers for key in numbers})
@@ -181,7 +180,7 @@ def hardness_of(
 def _loss(model: PreTrainedModel, taught: Taught, this: Run) -> float | None:
     if not len(taught.held):
         return None
-    return loss_of(model, taught.held, this.device, "loss on held-out samples")
+    return loss_of(model, taught.held, this.device, "loss on held-out samples", this.ranks)
 
 
 def _short(loss: float | None) -> float | None:

@@ -16,7 +16,6 @@ from langraft.data.samples import Samples
 from langraft.recipe import Grpo, Ppo
 from langraft.train.critic import values_by
 from langraft.train.experience import Experience, RolloutBatch, Singles, samples_of
-from langraft.train.reference import Reference
 from langraft.train.loss import linear_cross_entropy, linear_logprobs
 from langraft.train.objectives import packed_hidden
 from langraft.train.policy import (
@@ -31,6 +30,7 @@ from langraft.train.policy import (
 )
 from langraft.train.precision import Device
 from langraft.train.ranks import ALONE, Ranks
+from langraft.train.reference import Reference
 from langraft.train.sampling import Sampler
 from langraft.train.scoring import Floats, answer_starts, token_scores
 
