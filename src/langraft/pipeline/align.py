@@ -160,9 +160,8 @@ def _dpo(this: Run, stage: Dpo, tuning: Tuning, compared: Compared, folder: Path
 
 
 def _logprobs(model: PreTrainedModel, pairs: PairSet, this: Run, name: str) -> NDArray[np.float32]:
-    return sample_logprobs(model, pairs.samples, this.device, name, this.ranks)[0].astype(
-        np.float32
-    )
+    found, _ = sample_logprobs(model, pairs.samples, this.device, name, this.ranks)
+    return found.astype(np.float32)
 
 
 def _references(

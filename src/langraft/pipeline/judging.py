@@ -77,7 +77,7 @@ def judge_of(
     place: Place,
     rewarding: str | None,
 ) -> Judge:
-    """The judge that the stage's keys describe; `rewarding` is the stage that left a reward model."""
+    """The judge that a stage's keys describe, and the model that the stage `rewarding` left."""
     plain = Judge(questions, renderer, dict(stage.rules), place)
     if rewarding is None:
         return plain

@@ -97,10 +97,11 @@ def sft_stage(this: Run) -> Stage:
 
 def warn_of_fp16(this: Run) -> None:
     """Say why there is no fp16: LoRA on a freshly extended vocabulary underflowed in it."""
-    if this.recipe.hardware.frozen == "bf16" and this.recipe.graft is not None:
+    frozen = this.recipe.hardware.frozen
+    if frozen != "fp32" and this.recipe.graft is not None:
         warn(
-            "hardware.frozen: bf16 rounds new rows that do not learn to 8 bits; with a freshly "
-            "extended vocabulary let the embeddings learn too (lora.embeddings: true)"
+            f"hardware.frozen: {frozen} rounds new rows that do not learn to 8 bits; with a "
+            "freshly extended vocabulary let the embeddings learn too (lora.embeddings: true)"
         )
 
 
