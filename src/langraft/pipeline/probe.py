@@ -32,6 +32,8 @@ class Probe:
     ) -> None:
         """`model` is the one that the stage begins with."""
         self._renderer, self._place, self._prompts = renderer, place, list(prompts)
+        if not prompts:
+            return
         self._asked = [renderer.prompt([Message(USER, prompt)]) for prompt in prompts]
         given = [ids for ids in self._asked for _ in range(DRAWN)]
         drawn = self._sampler(model, 1.0)(given, range(len(given)))
@@ -40,8 +42,12 @@ class Probe:
 
     def measure(self, model: PreTrainedModel) -> dict[str, float]:
         """Of greedy answers: mean tokens, the share in the question's language, how many the model
-        ended; and the divergence in nats an answer. Every rank must come here.
+        ended; and the divergence in nats an answer. Nothing, where nothing is asked.
+
+        Every rank must come here.
         """
+        if not self._prompts:
+            return {}
         found = self._sampler(model, 0.0)(self._asked, [0] * len(self._asked))
         texts = self._renderer.tokenizer.batch_decode(found, skip_special_tokens=True)
         language = [same_language(Reply(*s)) for s in zip(self._prompts, texts, strict=True)]

@@ -83,14 +83,14 @@ class Tuning:
         """
         this, prompts = self.this, stage.prompts
         before = after = answers(model, self.renderer, prompts, this.device)
-        probe = Probe(model, self.renderer, prompts, place_of(this)) if prompts else None
+        probe = Probe(model, self.renderer, prompts, place_of(this))
+        measured = [probe.measure(model)]
 
         def watch(step: int, tokens: int) -> float | None:
             factor = evaluate(step, tokens)
-            if probe is not None:
-                found = probe.measure(model)
-                if this.ranks.lead:
-                    log.write(step, tokens=tokens, answers=found)
+            measured.append(probe.measure(model))
+            if this.ranks.lead and prompts:
+                log.write(step, tokens=tokens, answers=measured[-1])
             return factor
 
         done = train_stage(model, task, stage, place_of(this), folder, log, watch)
@@ -102,6 +102,7 @@ class Tuning:
         return {
             **done.numbers,
             "samples": [{"prompt": p, "before": a, "after": b} for p, a, b in sides],
+            "answers": {"before": measured[0], "after": measured[-1]},
         }
 
 

@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -129,7 +129,7 @@ class _Server:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._end = weakref.finalize(self, _end, self._process)
+        self._end = weakref.finalize(self, _end, self._process, self._said)
         self._wait()
 
     def _wait(self) -> None:
@@ -139,8 +139,9 @@ class _Server:
                 self._call("/health")
                 return
             time.sleep(POLL_SECONDS)
+        said = self._last_words()
         self._end()
-        raise RunFailed(f"vLLM did not come up; its last words: {self._last_words()}")
+        raise RunFailed(f"vLLM did not come up; its last words: {said}")
 
     def _last_words(self) -> str:
         self._said.seek(0)
@@ -186,7 +187,8 @@ class _Server:
             return bytes(reply.read())
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+    said.close()
     process.terminate()
     try:
         process.wait(10)
