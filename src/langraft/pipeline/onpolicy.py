@@ -177,11 +177,11 @@ def _loss(stage: Ppo | Grpo) -> Any:
     if isinstance(stage, Ppo):
         return partial(
             policy_loss,
-            clip=stage.clip,
+            clip=stage.policy_clip,
             value_weight=stage.value_weight,
             value_clip=stage.value_clip,
         )
-    return partial(policy_loss, clip=stage.clip, kl=stage.kl)
+    return partial(policy_loss, clip=stage.policy_clip, kl=stage.kl)
 
 
 def rounds_of(pool: Path) -> dict[str, Any]:

@@ -40,8 +40,6 @@ from langraft.train.stage import Task, train_stage
 
 UNFIT = "unfit.jsonl"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
-# What is said of an answer before it is shown (chain of hindsight, arXiv 2302.02676).
-GOOD, BAD = "请给出一个好的回答。", "请给出一个不好的回答。"
 ANSWER_TOKENS = 64
 
 
@@ -174,13 +172,17 @@ def conversations_of(this: Run, one: DataSet) -> Iterator[Conversation | Unfit]:
             messages = (*found.messages, Message(ASSISTANT, found.chosen))
             yield Conversation(messages, found.path, found.line)
         else:
-            yield Conversation(hindsight(found, number % 2 == 0), found.path, found.line)
+            yield Conversation(
+                hindsight(found, number % 2 == 0, one.feedback), found.path, found.line
+            )
 
 
-def hindsight(pair: Preference, good_first: bool) -> tuple[Message, ...]:
-    """Both answers in one conversation, each behind what is said of it; only answers are learnt."""
+def hindsight(pair: Preference, good_first: bool, feedback: tuple[str, str]) -> tuple[Message, ...]:
+    """Both answers in one conversation, each behind what is said of it, `feedback`'s first of the
+    good one; only answers are learnt (chain of hindsight, arXiv 2302.02676).
+    """
     question = pair.messages[-1].content
-    told = [(GOOD, pair.chosen), (BAD, pair.rejected)]
+    told = [(feedback[0], pair.chosen), (feedback[1], pair.rejected)]
     first, second = told if good_first else told[::-1]
     return (
         *pair.messages[:-1],

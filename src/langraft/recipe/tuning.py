@@ -19,12 +19,14 @@ class DataSet(Section):
         layout: how records are laid out; default: whatever each record's keys say.
         reads: `conversations`; or preferences, of which the `preferred` answers are learnt (HFFT),
             or both behind what was said of them (`hindsight`, COHFT).
+        feedback: what `hindsight` says before a good and before a bad answer.
         min_score: records with a lower score, or with none, are left out.
     """
 
     paths: tuple[str, ...] = Field(min_length=1)
     layout: str | None = None
     reads: Literal["conversations", "preferred", "hindsight"] = "conversations"
+    feedback: tuple[str, str] = ("请给出一个好的回答。", "请给出一个不好的回答。")
     min_score: float | None = None
 
 
@@ -156,7 +158,7 @@ class OnPolicy(Taught):
         answers_at_once: answers that are sampled together on a device; default: all of a round.
         vllm: the `vllm` command, in an environment of its own: it samples, instead of the model
             that learns.
-        clip: how far a token's probability may move before its gradient ends.
+        policy_clip: how far a token's probability may move before its gradient ends.
         rules: weights of rule rewards, by name.
         reward: the name of a reward stage before this one, whose model scores answers too.
         prompts: questions answered before and after.
@@ -172,7 +174,7 @@ class OnPolicy(Taught):
     temperature: Rate = 1.0
     answers_at_once: Positive | None = None
     vllm: str | None = None
-    clip: Rate = 0.2
+    policy_clip: Rate = 0.2
     rules: Mapping[str, float] = {}
     reward: str | None = None
     prompts: tuple[str, ...] = ()
