@@ -17,8 +17,8 @@ from langraft.data.samples import lay
 from langraft.pipeline.run import Run
 from langraft.pipeline.tuned import renderer_of
 from langraft.recipe import Grpo, Ppo
-from langraft.train.frozen import settle
 from langraft.train.onpolicy import Judged
+from langraft.train.reference import settle
 from langraft.train.scoring import Floats, sample_rewards
 from langraft.train.stage import Place
 

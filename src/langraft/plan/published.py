@@ -151,7 +151,7 @@ def ziya_ppo_memory() -> Check:
         used / GIB,
         40.0,
         f"policy and critic of 13B sharded over 8, their weights, gradients and moments in the "
-        f"host ({host / GIB:,.0f} GiB; hardware.offload: all), reference and reward model there too "
+        f"host ({host / GIB:,.0f} GiB; hardware.offload: all), as are reference and reward model "
         f"({frozen * 8 / GIB:,.0f}); with everything on the devices it would be "
         f"{(everything + frozen) / GIB:,.0f}",
         enough=False,
