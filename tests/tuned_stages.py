@@ -12,6 +12,7 @@ from chat_bases import byte_level_tokenizer
 from random_llama import random_llama
 
 from langraft.core.manifest import run_stage
+from langraft.core.messages import console
 from langraft.pipeline import Run, stage_of
 from langraft.recipe import Recipe
 
@@ -70,8 +71,10 @@ def run_all(out: Path, small: Path, offload: str = "none") -> None:
     hardware = {"precision": "fp32", "offload": offload, "threads": 1}
     tree = {"name": "small", "base": str(small / "base"), "hardware": hardware}
     recipe = Recipe.model_validate(tree | {"sft": SFT, "align": STAGES})
+    console.quiet = True
     this = Run(recipe, small, out)
     ranks = this.ranks
     for name in this.stages():
         run_stage(out, stage_of(this, name), lead=ranks.lead, wait=ranks.wait)
     this.leave()
+    console.quiet = False

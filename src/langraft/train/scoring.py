@@ -104,7 +104,7 @@ def token_scores(
             if counts:
                 places = np.concatenate([np.arange(starts[n], starts[n + 1]) for n in group])
                 found[:, places] = values.double().cpu().numpy()
-            progress.advance(task, len(group) * ranks.world)
+            progress.advance(task, counts * len(group) * ranks.world)
     return ranks.together(found)
 
 
@@ -179,7 +179,7 @@ def sample_rewards(
             values = rewards_of(model, batch, device)
             if counts:
                 found[group] = values.double().cpu().numpy()
-            progress.advance(task, len(group) * ranks.world)
+            progress.advance(task, counts * len(group) * ranks.world)
     return ranks.together(found)
 
 
