@@ -30,10 +30,14 @@ def model_9m(**more: Any) -> LlamaForCausalLM:
 
 
 def word_tokenizer(*, pad: int, end: int) -> PreTrainedTokenizerFast:
-    """Word `w7` is id 7."""
-    words = models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w3")
-    engine = Tokenizer(words)
+    """Word `w7` is id 7; special tokens begin no word, for they are cut out before words are."""
+    special = {pad: "<pad>", end: "<end>", 3: "<unknown>"}
+    words = {special.get(n, f"w{n}"): n for n in range(VOCABULARY)}
+    engine = Tokenizer(models.WordLevel(words, unk_token=special[3]))
     engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=engine, pad_token=f"w{pad}", eos_token=f"w{end}"
+        tokenizer_object=engine,
+        pad_token=special[pad],
+        eos_token=special[end],
+        unk_token=special[3],
     )

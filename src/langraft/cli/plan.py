@@ -113,6 +113,19 @@ def time_span(hours: dict[str, float]) -> str:
     return f"{span({part: value / unit for part, value in hours.items()})} {name}"
 
 
+def held(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The models of every stage that learns from feedback, and whether they fit together."""
+    lines = []
+    for stage in found["feedback"]:
+        for one in stage["models"]:
+            sizes = (f"{one['device'] / GIB:.1f}", f"{one['host'] / GIB:.1f}")
+            lines.append((stage["name"], one["model"], *sizes))
+        verdict = "together: fits" if stage["fits"] else "together: does not fit"
+        sizes = (f"{stage['total'] / GIB:.1f}", f"{stage['host'] / found['devices'] / GIB:.1f}")
+        lines.append((stage["name"], verdict, *sizes))
+    return lines
+
+
 def _show(found: dict[str, Any]) -> None:
     parameters = found["parameters"]
     say(
@@ -126,7 +139,8 @@ def _show(found: dict[str, Any]) -> None:
             "tokenizer sweep` measures how many are worth it"
         )
     if found["left_out"]:
-        warn(f"not planned: {', '.join(found['left_out'])} (how long answers get is not known)")
+        left_out = ", ".join(found["left_out"])
+        warn(f"no hours for {left_out}: how long answers get is not known")
     console.print(table("stages", COLUMNS, rows(found)))
     parts = ("weights", "gradients", "moments", "activations", "logits", "margin", "total")
     lines = [
@@ -136,6 +150,9 @@ def _show(found: dict[str, Any]) -> None:
     console.print(table("GiB on one device at the fullest moment", ("stage", *parts), lines))
     for stage in found["stages"]:
         _verdict(stage, found)
+    if found["feedback"]:
+        columns = ("stage", "model", "GiB on one device", "GiB in the host for it")
+        console.print(table("models of the stages that learn from feedback", columns, held(found)))
     money = f", {span(found['money'])} in money" if found["money"] else ""
     disk = found["disk"] / GIB
     say(f"whole run: {time_span(found['hours'])}{money}; {disk:,.1f} GiB of disk")

@@ -31,7 +31,6 @@ from langraft.pipeline.tuned import (
     write_template,
 )
 from langraft.recipe import Dpo, Pairs, Reward
-from langraft.train.precision import Device
 from langraft.train.preference import DPO_MEASURES, REWARD_MEASURES, dpo_loss, reward_loss
 from langraft.train.reward import judged, pad_for_rewards, with_head
 from langraft.train.scoring import rewards, sample_logprobs
@@ -114,7 +113,7 @@ def _reward(
 
     def evaluate(step: int, tokens: int) -> None:
         if compared.held is not None:
-            found = _judge(model, compared.held, this.device)
+            found = _judge(model, compared.held, this)
             if this.ranks.lead:
                 log.write(step, tokens=tokens, held_out=found)
 
@@ -131,13 +130,13 @@ def _reward(
         settings = tokenizer_settings(folder) | {"pad_token": padding}
         write_json(folder / TOKENIZER_SETTINGS, settings)
         write_template(renderer, folder)
-    held = {} if compared.held is None else _judge(fresh, compared.held, this.device)
+    held = {} if compared.held is None else _judge(fresh, compared.held, this)
     return {**done.numbers, "held_out": held}
 
 
-def _judge(model: PreTrainedModel, pairs: PairSet, device: Device) -> dict[str, Any]:
+def _judge(model: PreTrainedModel, pairs: PairSet, this: Run) -> dict[str, Any]:
     lengths = pairs.samples.lengths.reshape(-1, 2)
-    return judged(rewards(model, pairs, device, "held-out pairs"), lengths)
+    return judged(rewards(model, pairs, this.device, "held-out pairs", this.ranks), lengths)
 
 
 def _dpo(this: Run, stage: Dpo, tuning: Tuning, compared: Compared, folder: Path) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def _dpo(this: Run, stage: Dpo, tuning: Tuning, compared: Compared, folder: Path
 
     def evaluate(step: int, tokens: int) -> None:
         if compared.held is not None:
-            own = _logprobs(model, compared.held, this.device, "held-out pairs")
+            own = _logprobs(model, compared.held, this, "held-out pairs")
             last.update(preferred(own, reference["held"], stage.beta))
             if this.ranks.lead:
                 log.write(step, tokens=tokens, held_out=dict(last))
@@ -160,10 +159,9 @@ def _dpo(this: Run, stage: Dpo, tuning: Tuning, compared: Compared, folder: Path
     return tuning.teach(stage, model, task, folder, log, evaluate) | {"held_out": last}
 
 
-def _logprobs(
-    model: PreTrainedModel, pairs: PairSet, device: Device, name: str
-) -> NDArray[np.float32]:
-    return sample_logprobs(model, pairs.samples, device, name)[0].astype(np.float32)
+def _logprobs(model: PreTrainedModel, pairs: PairSet, this: Run, name: str) -> NDArray[np.float32]:
+    found, _ = sample_logprobs(model, pairs.samples, this.device, name, this.ranks)
+    return found.astype(np.float32)
 
 
 def _references(
@@ -174,9 +172,9 @@ def _references(
     """
     kept = folder / REFERENCE
     if not kept.exists():
-        found = {"learnt": _logprobs(model, compared.learnt, this.device, "reference")}
+        found = {"learnt": _logprobs(model, compared.learnt, this, "reference")}
         if compared.held is not None:
-            found["held"] = _logprobs(model, compared.held, this.device, "reference, held out")
+            found["held"] = _logprobs(model, compared.held, this, "reference, held out")
         if this.ranks.lead:
             part = kept.with_suffix(".part.npz")
             np.savez(part, **found)  # type: ignore[arg-type]

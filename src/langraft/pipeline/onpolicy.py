@@ -2,90 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
-from langraft.checkpoint.folder import load_model, quiet
+from langraft.checkpoint.folder import load_model
 from langraft.core.errors import BadInput
 from langraft.core.manifest import Stage, outputs_digest
-from langraft.data.conversations import ASSISTANT, Message
-from langraft.data.encode import Renderer, cut
+from langraft.data.conversations import Message
+from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit
-from langraft.data.rules import Reply, check_rules, scores, total
-from langraft.data.samples import batch_of, lay
+from langraft.data.rules import Reply, check_rules, scores
+from langraft.pipeline.judging import Judge, judge_of, reward_model, reward_stage
 from langraft.pipeline.run import Run
-from langraft.pipeline.tuned import (
-    Tuning,
-    conversations_of,
-    renderer_of,
-    tuning_stage,
-)
+from langraft.pipeline.training import place_of, write_learnt
+from langraft.pipeline.tuned import Tuning, conversations_of, tuning_stage
 from langraft.recipe import Grpo, Ppo
-from langraft.train.onpolicy import MEASURES, add_value_head, collector, policy_loss
-from langraft.train.precision import Device
-from langraft.train.preference import rewards_of
-from langraft.train.rollouts import Floats, OwnSampler, RolloutFeed
-from langraft.train.scoring import groups, scoring
-from langraft.train.stage import Task
+from langraft.train.critic import add_critic, add_value_head, policy_weights
+from langraft.train.experience import Experience
+from langraft.train.onpolicy import MEASURES, Collector, policy_loss
+from langraft.train.reference import Reference, adapter_off, apart
+from langraft.train.reward import pad_for_rewards, with_head
+from langraft.train.rollouts import RolloutFeed
+from langraft.train.sampling import OwnSampler, Sampler
+from langraft.train.shard import whole
+from langraft.train.stage import Place, Task
+from langraft.train.vllm import VllmSampler
 
 POOL = "experience"
+VLLM = "policy"  # where vLLM reads the weights of the moment
 UNLIMITED = 1e300  # only what is not finite counts as a spike
-
-
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """What an answer is worth: the rules' weighted sum, and a reward model's score.
-
-    Attributes:
-        questions: each as its turns.
-        longest: tokens that the reward model reads.
-    """
-
-    questions: list[list[Message]]
-    renderer: Renderer
-    rules: dict[str, float]
-    device: Device
-    model: PreTrainedModel | None = None
-    reader: Renderer | None = None
-    longest: int = 512
-
-    def __call__(self, numbers: list[int], ids: list[list[int]]) -> Floats:
-        """The rewards of answers to some questions, shape (answers,)."""
-        replies = self.replies(numbers, ids)
-        found = np.array([total(reply, self.rules) for reply in replies])
-        if self.model is not None:
-            texts = [reply.answer for reply in replies]
-            found = found + self._modelled(numbers, texts)
-        return found
-
-    def replies(self, numbers: list[int], ids: list[list[int]]) -> list[Reply]:
-        """The answers as text."""
-        end = self.renderer.end_id
-        texts = self.renderer.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [
-            Reply(self.questions[n][-1].content, text.strip(), answer[-1] == end)
-            for n, text, answer in zip(numbers, texts, ids, strict=True)
-        ]
-
-    def _modelled(self, numbers: list[int], texts: list[str]) -> Floats:
-        assert self.model is not None and self.reader is not None
-        whole = [
-            [*self.questions[n], Message(ASSISTANT, text)]
-            for n, text in zip(numbers, texts, strict=True)
-        ]
-        samples = lay([cut(found[-1], self.longest) for found in self.reader.encode(whole)])
-        rewards = []
-        with scoring(self.model, self.device):
-            for group in groups(samples.lengths):
-                batch: Any = batch_of([samples[n] for n in group])
-                rewards.append(rewards_of(self.model, batch, self.device).double().cpu())
-        return np.asarray(torch.cat(rewards).numpy())
 
 
 def onpolicy_stage(this: Run, stage: Ppo | Grpo) -> Stage:
@@ -95,7 +44,7 @@ def onpolicy_stage(this: Run, stage: Ppo | Grpo) -> Stage:
         BadInput: an unknown rule, or no such reward stage before this one.
     """
     name = f"align-{stage.name}"
-    rewarding = _reward_stage(this, stage, name)
+    rewarding = reward_stage(this, stage, name)
     try:
         check_rules(stage.rules)
     except BadInput as error:
@@ -103,10 +52,10 @@ def onpolicy_stage(this: Run, stage: Ppo | Grpo) -> Stage:
 
     def learn(folder: Path, tuning: Tuning) -> dict[str, Any]:
         questions = questions_of(this, stage, tuning.renderer, tuning.key)
-        judge = judge_of(this, stage, questions, tuning.renderer, rewarding)
+        judge = judge_of(this, stage, questions, tuning.renderer, place_of(this), rewarding)
         model = load_model(tuning.source)
         if isinstance(stage, Ppo):
-            add_value_head(model, None if judge.model is None else judge.model.score.weight)
+            add_critic_to(this, stage, tuning, model, rewarding)
         feed = feed_of(this, stage, tuning, model, judge, folder / POOL)
         task = Task(feed, _loss(stage), MEASURES, tuning.new_rows)
         # a policy's loss is no size: it is near zero at the start of every round
@@ -126,7 +75,7 @@ def onpolicy_stage(this: Run, stage: Ppo | Grpo) -> Stage:
         }
 
     inputs = {} if rewarding is None else {"reward": outputs_digest(this.manifest(rewarding))}
-    return tuning_stage(this, name, stage, learn, inputs=inputs)
+    return tuning_stage(this, name, stage, learn, (VLLM,), inputs)
 
 
 def feed_of(
@@ -138,34 +87,71 @@ def feed_of(
     pool: Path,
 ) -> RolloutFeed:
     """The rounds of answers that `model` gives and learns from, kept in `pool`."""
-    renderer, device, seed = tuning.renderer, this.device, this.recipe.seed
-    reference = load_model(tuning.source)
-    reference.to(device.name)
-    sampler = OwnSampler(model, device, renderer.end_id, stage.new_tokens, stage.temperature)
-    prompts = [renderer.prompt(turns) for turns in judge.questions]
+    place, seed = judge.place, this.recipe.seed
+    collect = Collector(
+        stage,
+        model,
+        reference_of(stage, tuning, model, place),
+        [tuning.renderer.prompt(turns) for turns in judge.questions],
+        sampler_of(stage, tuning, model, place, pool.with_name(VLLM)),
+        judge,
+        place.device,
+        seed,
+        place.ranks,
+    )
     return RolloutFeed(
-        collector(stage, model, reference, prompts, sampler, judge, device, seed),
+        collect,
         pool,
         iterations=stage.iterations,
         passes=stage.passes,
         minibatches=stage.minibatches,
         kl=stage.kl,
         seed=seed,
+        ranks=place.ranks,
     )
 
 
-def _reward_stage(this: Run, stage: Ppo | Grpo, name: str) -> str | None:
-    if stage.reward is None:
-        return None
-    names = this.stages()
-    earlier = names[: names.index(name)]
-    there = [f"align-{s.name}" for s in this.recipe.align if s.method == "reward"]
-    if f"align-{stage.reward}" not in [n for n in there if n in earlier]:
-        known = ", ".join(n.removeprefix("align-") for n in there if n in earlier) or "none"
-        raise BadInput(
-            f"{name}: reward: no reward stage {stage.reward!r} before it; known: {known}"
-        )
-    return f"align-{stage.reward}"
+def reference_of(
+    stage: Ppo | Grpo, tuning: Tuning, model: PreTrainedModel, place: Place
+) -> Reference:
+    """The model that the stage begins with: the policy without its adapter where it has one."""
+    if stage.train == "lora":
+        return adapter_off(model, place)
+    return apart(load_model(tuning.source), place)
+
+
+def sampler_of(
+    stage: Ppo | Grpo, tuning: Tuning, model: PreTrainedModel, place: Place, folder: Path
+) -> Sampler:
+    """What answers: the model itself, or vLLM with its weights."""
+    end, new, heat = tuning.renderer.end_id, stage.new_tokens, stage.temperature
+    if stage.vllm is None:
+        at_once = stage.answers_at_once
+        return OwnSampler(model, place.device, end, new, heat, at_once, place.ranks)
+
+    def write(out: Path) -> None:
+        named = model.named_parameters()
+        weights = {name: whole(p) for name, p in named if p.requires_grad}
+        if place.ranks.lead:
+            write_learnt(tuning.source, policy_weights(weights), stage, out)
+
+    context = stage.longest + new
+    return VllmSampler(stage.vllm, folder, write, end, new, heat, context, place.ranks)
+
+
+def add_critic_to(
+    this: Run, stage: Ppo, tuning: Tuning, model: PreTrainedModel, rewarding: str | None
+) -> None:
+    """Give the policy what says how much an answer will be worth."""
+    judge = None if rewarding is None else reward_model(this, rewarding)
+    if stage.critic == "shared":
+        add_value_head(model, None if judge is None else judge.score.weight)
+        return
+    if judge is None:  # the policy's own trunk, and a head that says nothing yet
+        pad = pad_for_rewards(tuning.renderer.tokenizer, tuning.renderer.end_id)
+        judge = with_head(load_model(tuning.source), pad, this.recipe.seed)
+        judge.score.weight.data.zero_()
+    add_critic(model, judge)
 
 
 def questions_of(this: Run, stage: Ppo | Grpo, renderer: Renderer, key: str) -> list[list[Message]]:
@@ -187,51 +173,32 @@ def questions_of(this: Run, stage: Ppo | Grpo, renderer: Renderer, key: str) -> 
     return fitting
 
 
-def judge_of(
-    this: Run,
-    stage: Ppo | Grpo,
-    questions: list[list[Message]],
-    renderer: Renderer,
-    rewarding: str | None,
-) -> Judge:
-    """The judge that the stage's keys describe."""
-    plain = Judge(questions, renderer, dict(stage.rules), this.device)
-    if rewarding is None:
-        return plain
-    folder = this.out / rewarding
-    with quiet():
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-    model.to(this.device.name).eval()
-    reader = renderer_of(folder, "tokenizer", rewarding)
-    longest = stage.longest + stage.new_tokens
-    return dataclasses.replace(plain, model=model, reader=reader, longest=longest)
-
-
 def _loss(stage: Ppo | Grpo) -> Any:
     if isinstance(stage, Ppo):
         return partial(
             policy_loss,
-            clip=stage.clip,
+            clip=stage.policy_clip,
             value_weight=stage.value_weight,
             value_clip=stage.value_clip,
         )
-    return partial(policy_loss, clip=stage.clip, kl=stage.kl)
+    return partial(policy_loss, clip=stage.policy_clip, kl=stage.kl)
 
 
 def rounds_of(pool: Path) -> dict[str, Any]:
-    """The mean reward, length and divergence of the first and the last quarter of all rounds."""
+    """Means of the first and the last quarter of all rounds: reward, length, share in the
+    question's language, and divergence.
+    """
     rows = []
-    for path in sorted(pool.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as stored:
-            count = len(stored["rewards"])
-            moved = float((stored["old"] - stored["reference"]).sum()) / count
-            rows.append((float(stored["rewards"].mean()), len(stored["old"]) / count, moved))
+    for path in sorted(pool.glob("[0-9]*[0-9]")):
+        found = Experience.load(path)
+        count = len(found.rewards)
+        moved = float(np.subtract(found.old, found.reference, dtype=np.float64).sum()) / count
+        means = (float(found.rewards.mean()), len(found.old) / count, float(found.language.mean()))
+        rows.append((*means, moved))
     table = np.array(rows)
     quarter = max(1, len(table) // 4)
     parts = {"first": table[:quarter].mean(0), "last": table[-quarter:].mean(0)}
-    names = ("reward", "answer_tokens", "kl")
+    names = ("reward", "answer_tokens", "same_language", "kl")
     return {
         name: {part: round(float(mean[n]), 4) for part, mean in parts.items()}
         for n, name in enumerate(names)

@@ -166,7 +166,7 @@ def hardness_of(
         BadInput: it is the name of a number that a record lacks.
     """
     if stage.difficulty in ("loss", "ifd", "length"):
-        return difficulty(model, taught.samples, stage.difficulty, this.device)
+        return difficulty(model, taught.samples, stage.difficulty, this.device, this.ranks)
     lacking = sum(stage.difficulty not in numbers for numbers in taught.numbers)
     if lacking:
         known = sorted({key for numbers in taught.numbers for key in numbers})
@@ -181,7 +181,7 @@ def hardness_of(
 def _loss(model: PreTrainedModel, taught: Taught, this: Run) -> float | None:
     if not len(taught.held):
         return None
-    return loss_of(model, taught.held, this.device, "loss on held-out samples")
+    return loss_of(model, taught.held, this.device, "loss on held-out samples", this.ranks)
 
 
 def _short(loss: float | None) -> float | None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from langraft.checkpoint.folder import load_model, load_tokenizer
@@ -24,6 +23,7 @@ from langraft.data.conversations import ASSISTANT, USER, Conversation, Message
 from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit, data_files
 from langraft.data.preferences import Preference, read_preferences
+from langraft.pipeline.probe import Probe
 from langraft.pipeline.run import Run
 from langraft.pipeline.training import (
     new_rows_of,
@@ -33,13 +33,13 @@ from langraft.pipeline.training import (
     write_learnt,
 )
 from langraft.recipe import DataSet, Dpo, OnPolicy, Pairs, Sft
+from langraft.train.critic import policy_weights
 from langraft.train.precision import Device
+from langraft.train.sampling import OwnSampler
 from langraft.train.stage import Task, train_stage
 
 UNFIT = "unfit.jsonl"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
-# What is said of an answer before it is shown (chain of hindsight, arXiv 2302.02676).
-GOOD, BAD = "请给出一个好的回答。", "请给出一个不好的回答。"
 ANSWER_TOKENS = 64
 
 
@@ -81,15 +81,26 @@ class Tuning:
         """
         this, prompts = self.this, stage.prompts
         before = after = answers(model, self.renderer, prompts, this.device)
-        done = train_stage(model, task, stage, place_of(this), folder, log, evaluate)
+        probe = Probe(model, self.renderer, prompts, place_of(this))
+        measured = [probe.measure(model)]
+
+        def watch(step: int, tokens: int) -> float | None:
+            factor = evaluate(step, tokens)
+            measured.append(probe.measure(model))
+            if this.ranks.lead and prompts:
+                log.write(step, tokens=tokens, answers=measured[-1])
+            return factor
+
+        done = train_stage(model, task, stage, place_of(this), folder, log, watch)
         if this.ranks.lead:
-            write_learnt(self.source, done.weights, stage, folder)
+            write_learnt(self.source, policy_weights(done.weights), stage, folder)
             write_template(self.renderer, folder)
             after = answers(load_model(folder), self.renderer, prompts, Device("cpu", False))
         sides = zip(prompts, before, after, strict=True)
         return {
             **done.numbers,
             "samples": [{"prompt": p, "before": a, "after": b} for p, a, b in sides],
+            "answers": {"before": measured[0], "after": measured[-1]},
         }
 
 
@@ -161,13 +172,17 @@ def conversations_of(this: Run, one: DataSet) -> Iterator[Conversation | Unfit]:
             messages = (*found.messages, Message(ASSISTANT, found.chosen))
             yield Conversation(messages, found.path, found.line)
         else:
-            yield Conversation(hindsight(found, number % 2 == 0), found.path, found.line)
+            yield Conversation(
+                hindsight(found, number % 2 == 0, one.feedback), found.path, found.line
+            )
 
 
-def hindsight(pair: Preference, good_first: bool) -> tuple[Message, ...]:
-    """Both answers in one conversation, each behind what is said of it; only answers are learnt."""
+def hindsight(pair: Preference, good_first: bool, feedback: tuple[str, str]) -> tuple[Message, ...]:
+    """Both answers in one conversation, each behind what is said of it, `feedback`'s first of the
+    good one; only answers are learnt (chain of hindsight, arXiv 2302.02676).
+    """
     question = pair.messages[-1].content
-    told = [(GOOD, pair.chosen), (BAD, pair.rejected)]
+    told = [(feedback[0], pair.chosen), (feedback[1], pair.rejected)]
     first, second = told if good_first else told[::-1]
     return (
         *pair.messages[:-1],
@@ -237,29 +252,12 @@ def answers(
     model: PreTrainedModel, renderer: Renderer, prompts: Sequence[str], device: Device
 ) -> list[str]:
     """The model's greedy answer to each question."""
-    found = []
-    implementation = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
-    learning = model.training
-    model.eval()
-    try:
-        for prompt in prompts:
-            ids = torch.tensor([renderer.prompt([Message(USER, prompt)])], device=device.name)
-            with torch.no_grad(), device.autocast():
-                whole: Any = model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    do_sample=False,
-                    max_new_tokens=ANSWER_TOKENS,
-                    eos_token_id=renderer.end_id,
-                    pad_token_id=renderer.end_id,
-                )
-            new = whole[0, ids.shape[1] :]
-            found.append(renderer.tokenizer.decode(new, skip_special_tokens=True))
-    finally:
-        model.set_attn_implementation(implementation)
-        model.train(learning)
-    return found
+    if not prompts:
+        return []
+    sampler = OwnSampler(model, device, renderer.end_id, ANSWER_TOKENS, temperature=0.0)
+    asked = [renderer.prompt([Message(USER, prompt)]) for prompt in prompts]
+    found = sampler(asked, [0] * len(asked))
+    return list(renderer.tokenizer.batch_decode(found, skip_special_tokens=True))
 
 
 def held_out(key: str, share: float, seed: int) -> bool:

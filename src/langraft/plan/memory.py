@@ -67,6 +67,7 @@ class Setting:
         accumulates: gradients of earlier micro-batches are there when the next one runs forward.
         shards: devices that share one copy of the weights; 1 is no sharding.
         coded: frozen weights kept in 8 or 4 bits; every device holds all of them.
+        offload: weights, gradients and moments lie in the host's memory.
     """
 
     learning: int
@@ -81,13 +82,14 @@ class Setting:
     states: Literal["fp32", "bf16", "8bit"] = "fp32"
     frozen: Literal["fp32", "bf16", "int8", "nf4"] = "fp32"
     coded: int = 0
+    offload: bool = False
 
     @property
     def products(self) -> Literal["fp32", "autocast", "gathered"]:
         """How products are taken; a second part of the keys of `KEPT`."""
         if self.precision == "fp32":
             return "fp32"
-        return "gathered" if self.shards > 1 else "autocast"
+        return "gathered" if self.shards > 1 or self.offload else "autocast"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +171,8 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     weights = stored + CODED.get(setting.frozen, 0) * setting.coded + _copies(shape, setting)
     gradients = 4 * learning / setting.shards
     moments = MOMENTS[setting.states] * learning / setting.shards
+    if setting.offload:
+        weights, gradients, moments = weights - stored, 0.0, 0.0
     kept, again = activations(shape, setting)
     loss = logits(shape, setting)
     full_gradients = 2 * shape.block if setting.shards > 1 else 0
@@ -177,6 +181,17 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     fullest = max(forward, backward, key=sum)
     used = weights + moments + sum(fullest)
     return Memory(weights, fullest[0], moments, fullest[1], fullest[2], MARGIN * used + context)
+
+
+def stored_memory(shape: Shape, setting: Setting) -> float:
+    """Bytes of one device's part of the weights that learn, of their gradients and moments: what
+    lies in the host's memory where the setting offloads.
+    """
+    learning = setting.learning + setting.matrices * shape.matrix
+    frozen = max(0, shape.parameters - learning)
+    half = setting.frozen != "fp32" and setting.precision == "bf16"
+    each = 4 + 4 + MOMENTS[setting.states]
+    return (each * learning + (2 if half else 4) * frozen) / setting.shards
 
 
 def _copies(shape: Shape, setting: Setting) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
 from langraft.plan.devices import Device
+from langraft.plan.feedback import feedback_memory
 from langraft.plan.memory import Memory
 from langraft.plan.scale import Cluster
 from langraft.plan.settings import Choice
@@ -75,6 +76,7 @@ def plan_recipe(
         "money": _money(_sum(stages), machine),
         "disk": _whole_disk(stages),
         "left_out": [stage.name for stage in recipe.align],
+        "feedback": feedback_memory(recipe, grown, machine),
         "by_devices": _by_devices(recipe, reads, grown, machine, mean_document),
     }
 

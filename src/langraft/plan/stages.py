@@ -186,6 +186,7 @@ def setting_of(
         states=hardware.states,
         frozen=hardware.frozen if stage.train == "lora" else "fp32",
         coded=_coded(stage, shape) if hardware.frozen in CODED else 0,
+        offload=hardware.offload == "all",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from langraft.core.io import write_atomic
-from langraft.report import account, benchmarks, corpus, curves, events, scores, starts
+from langraft.report import account, benchmarks, corpus, curves, events, scores, starts, tuned
 from langraft.report.run import Run, read_run
 from langraft.report.templates import fill
 
@@ -60,6 +60,7 @@ def _render(run: Run) -> str:
         corpus_page=_corpus_page(run.folder),
         vocabulary=account.vocabulary(run),
         samples=account.samples(run),
+        tuned=tuned.tuned(run),
         benchmarks=benchmarks.benchmarks(run),
         timings=account.timings(run),
         origins=account.origins(run),

@@ -214,6 +214,7 @@ def set_up(
         bf16=device.bf16,
         checkpointing=hardware.checkpointing,
         compiled=hardware.compile,
+        offload=hardware.offload == "all",
     )
     parameters = dict(model.named_parameters())
     matrix_rate = stage.lr_embeddings or stage.lr

@@ -24,7 +24,7 @@ from langraft.data.preferences import Preference
 from langraft.pipeline import Run, go
 from langraft.pipeline.align import preferred
 from langraft.pipeline.checkpoint import export_checkpoint
-from langraft.pipeline.tuned import BAD, GOOD, hindsight
+from langraft.pipeline.tuned import hindsight
 from langraft.recipe import Recipe
 
 DIGITS = "一二三四五六七八"
@@ -201,8 +201,8 @@ def test_preferred_by_hand() -> None:
 
 def test_hindsight_tells_what_is_said_of_both_answers() -> None:
     pair = Preference((Message("user", "问"),), "好", "坏")
-    turns = [m.content for m in hindsight(pair, good_first=False)]
-    assert turns == [f"问\n{BAD}", "坏", GOOD, "好"]
+    turns = [m.content for m in hindsight(pair, False, ("说好话", "说坏话"))]
+    assert turns == ["问\n说坏话", "坏", "说好话", "好"]
 
 
 @pytest.mark.parametrize("reads", ["preferred", "hindsight"])
