@@ -48,6 +48,7 @@ DEVICES = {
     "v100-32g": Device("V100 32 GB", 32 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
     "a100-40g": Device("A100 40 GB", 40 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
     "a100-80g": Device("A100 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a800-40g": Device("A800 40 GB", 40 * GIB, 312e12, _AMPERE, 0.6 * GB, "A800 data sheet, PCIe"),
     "a800-80g": Device("A800 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A800 data sheet"),
     "h100": Device("H100 80 GB", 80 * GIB, 989e12, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
     "h200": Device("H200 141 GB", 141 * GB, 989e12, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
@@ -123,14 +124,23 @@ def cpu(machine: Cpu) -> Device:
 
 
 def find_link(name: str, option: str) -> Link:
-    """The network called `name`.
+    """The network called `name`, or described as `GBIT_A_SECOND:MICROSECONDS`.
 
     Raises:
-        BadInput: the table lacks it.
+        BadInput: the table lacks it; the message says how to describe one.
     """
-    if name not in LINKS:
-        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; take the nearest bandwidth")
-    return LINKS[name]
+    if name in LINKS:
+        return LINKS[name]
+    if ":" not in name:
+        more = "or describe it as GBIT_A_SECOND:MICROSECONDS, for example 200:5"
+        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; {more}")
+    try:
+        bits, delay = (float(part) for part in name.split(":"))
+    except ValueError:
+        bits = delay = -1.0
+    if not (0 < bits < 1e6 and 0 <= delay < 1e6):
+        raise BadInput(f"{option} {name!r}: write GBIT_A_SECOND:MICROSECONDS, for example 200:5")
+    return Link(f"{bits:g} Gbit/s, {delay:g} us", bits * 1e9 / 8, delay * 1e-6)
 
 
 def described(text: str) -> Device:
