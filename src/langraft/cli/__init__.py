@@ -21,6 +21,7 @@ from langraft.cli import (
     plan,
     run,
     serve,
+    setup,
     tokenizer,
 )
 from langraft.core.errors import LangraftError
@@ -41,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 for verbs, name in (
+    (setup.app, None),
     (run.app, None),
     (plan.app, None),
     (corpus.app, "corpus"),

@@ -37,6 +37,7 @@ def run_command(
     loaded = load_recipe(recipe, set_ or [])
 
     from langraft.pipeline import Run, go
+    from langraft.pipeline.cards import write_cards
     from langraft.pipeline.summary import show
     from langraft.report import write_report
 
@@ -45,6 +46,7 @@ def run_command(
         go(this, until=until, fresh=fresh, twin=twin)
     finally:
         this.leave()
+    write_cards(this.out)
     _corpus_page(this.out / "corpus")
     page = write_report(this.out)
     result = show(this)
@@ -97,6 +99,7 @@ def train_command(
         raise BadInput(f"--stage {stage}: the recipe's training stages are: {names}")
     folder = folders[stage]
     from langraft.pipeline import Run, stage_of
+    from langraft.pipeline.cards import write_cards
 
     this = Run(loaded, recipe.resolve().parent, out)
     ranks = this.ranks
@@ -111,6 +114,7 @@ def train_command(
         finally:
             this.leave()
     if ranks.lead:
+        write_cards(out)
         answer(manifest["results"], json_)
 
 

@@ -7,6 +7,7 @@ import difflib
 
 from langraft.core.compute import PEAK
 from langraft.core.errors import BadInput
+from langraft.core.hardware import Cpu, this_cpu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Device:
         shares: how much of the peak continued pretraining reaches: poor, usual, good.
         context: bytes that the driver and the libraries take before the first tensor.
         source: where memory and peak are stated.
+        bf16: whether it has instructions for products in bfloat16; without, `precision: auto`
+            computes in 32 bit.
     """
 
     title: str
@@ -28,6 +31,7 @@ class Device:
     shares: tuple[float, float, float]
     context: float
     source: str
+    bf16: bool = True
 
 
 # What is reached: Ziya's card 0.38 and Colossal-LLaMA-2's 0.37 on A100 and A800, TinyLlama 0.52;
@@ -48,6 +52,7 @@ DEVICES = {
     "v100-32g": Device("V100 32 GB", 32 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
     "a100-40g": Device("A100 40 GB", 40 * GIB, _A100, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
     "a100-80g": Device("A100 80 GB", 80 * GIB, _A100, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a800-40g": Device("A800 40 GB", 40 * GIB, _A800, _AMPERE, 0.6 * GB, "A800 data sheet, PCIe"),
     "a800-80g": Device("A800 80 GB", 80 * GIB, _A800, _AMPERE, 0.6 * GB, "A800 data sheet"),
     "h100": Device("H100 80 GB", 80 * GIB, _H100, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
     "h200": Device("H200 141 GB", 141 * GB, _H200, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
@@ -55,6 +60,14 @@ DEVICES = {
     "rtx4090": Device("RTX 4090", 24 * GIB, _4090, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
     "rtx3090": Device("RTX 3090", 24 * GIB, _3090, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
 }
+CPU = "cpu"  # the machine that plans
+# FLOP that a core does in a cycle on its widest units, sums in 32 bit: Intel's and AMD's software
+# optimisation guides. Two fused multiply-adds of 256 or 512 bits; twice that for pairs of bfloat16;
+# AMX multiplies tiles of 16 x 32 and 32 x 16 numbers in 16 cycles.
+_PER_CYCLE = {"amx_bf16": 2_048, "avx512_bf16": 128, "avx512f": 64, "avx2": 32, "": 8}
+_CLOCK = 2.5e9  # Hz that server cores keep under such load, by the same guides
+# Small matrices and memory hold cores back: docs/numbers.md, quickstart.
+_CORES = (0.10, 0.25, 0.40)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,21 +105,43 @@ def find_device(name: str) -> Device:
     """
     if ":" in name:
         return described(name)
+    if name == CPU:
+        return cpu(this_cpu())
     if name not in DEVICES:
         more = "or describe it: --device MEMORY_GB:PEAK_TFLOPS, for example 24:165"
-        raise BadInput(f"--device {_unknown(name, list(DEVICES))}; {more}")
+        raise BadInput(f"--device {_unknown(name, [*DEVICES, CPU])}; {more}")
     return DEVICES[name]
 
 
+def cpu(machine: Cpu) -> Device:
+    """The cores and memory of a machine as a device."""
+    best = next(flag for flag in _PER_CYCLE if not flag or flag in machine.flags)
+    peak = machine.cores * _CLOCK * _PER_CYCLE[best]
+    source = (
+        f"the machine itself: {best or 'no vector instructions known'}, at {_CLOCK / 1e9:g} GHz"
+    )
+    title = f"CPU, {machine.cores} cores"
+    return Device(title, machine.memory, peak, _CORES, 0.5 * GB, source, bf16="bf16" in best)
+
+
 def find_link(name: str, option: str) -> Link:
-    """The network called `name`.
+    """The network called `name`, or described as `GBIT_A_SECOND:MICROSECONDS`.
 
     Raises:
-        BadInput: the table lacks it.
+        BadInput: the table lacks it; the message says how to describe one.
     """
-    if name not in LINKS:
-        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; take the nearest bandwidth")
-    return LINKS[name]
+    if name in LINKS:
+        return LINKS[name]
+    if ":" not in name:
+        more = "or describe it as GBIT_A_SECOND:MICROSECONDS, for example 200:5"
+        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; {more}")
+    try:
+        bits, delay = (float(part) for part in name.split(":"))
+    except ValueError:
+        bits = delay = -1.0
+    if not (0 < bits < 1e6 and 0 <= delay < 1e6):
+        raise BadInput(f"{option} {name!r}: write GBIT_A_SECOND:MICROSECONDS, for example 200:5")
+    return Link(f"{bits:g} Gbit/s, {delay:g} us", bits * 1e9 / 8, delay * 1e-6)
 
 
 def described(text: str) -> Device:

@@ -11,6 +11,7 @@ from langraft.core.errors import BadInput
 from langraft.core.io import read_json
 from langraft.plan.devices import Device
 from langraft.plan.feedback import feedback_memory
+from langraft.plan.grids import COUNTS, goodput_grid, memory_grid
 from langraft.plan.memory import Memory
 from langraft.plan.scale import Cluster
 from langraft.plan.settings import Choice
@@ -19,11 +20,11 @@ from langraft.plan.stages import Growth, Machine, StagePlan, growth, plan_stage
 from langraft.recipe import Recipe, Training
 
 SFT_TOKENS = 50_000_000  # 250,000 conversations of 200 tokens
-COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # devices of the plot
 
 
 def base_shape(base: str | None, root: Path) -> Shape:
-    """The base's sizes, from its folder's `config.json` or the table: nothing is downloaded.
+    """The base's sizes, from its folder's `config.json`, the table, or what the hub's cache on this
+    machine holds: nothing is downloaded.
 
     Raises:
         BadInput: no base, or one that is neither a folder here nor in the table.
@@ -35,11 +36,26 @@ def base_shape(base: str | None, root: Path) -> Shape:
         return Shape.of(read_json(config), base)
     if base in KNOWN:
         return Shape.of(KNOWN[base], base)
+    cached = _cached_config(base)
+    if cached is not None:
+        return Shape.of(read_json(cached), base)
     raise BadInput(
         f"base {base!r}: no folder of that name with a config.json, and not in the plan's table. "
         f"Download its config.json into a folder and name that (--set base=FOLDER), or take one of "
         f"{', '.join(KNOWN)}"
     )
+
+
+def _cached_config(base: str) -> Path | None:
+    """The `config.json` of a hub id that was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(base, "config.json")
+    except HFValidationError:  # no hub id at all
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def plan_recipe(
@@ -64,6 +80,7 @@ def plan_recipe(
     if not reads:
         raise BadInput(f"recipe {recipe.name}: no training stage to plan (no pretrain, no sft)")
     stages = [plan_stage(recipe, s, n, grown, machine, mean_document) for s, n in reads]
+    fullest = max(range(len(stages)), key=lambda n: stages[n].asked.memory.total)
     return {
         "recipe": recipe.name,
         "base": recipe.base,
@@ -77,6 +94,9 @@ def plan_recipe(
         "disk": _whole_disk(stages),
         "left_out": [stage.name for stage in recipe.align],
         "feedback": feedback_memory(recipe, grown, machine),
+        "memory_of": stages[fullest].name,
+        "memory_grid": memory_grid(recipe, reads[fullest][0], grown, machine),
+        "goodput": goodput_grid(machine.cluster),
         "by_devices": _by_devices(recipe, reads, grown, machine, mean_document),
     }
 

@@ -61,6 +61,9 @@ def growth(recipe: Recipe, base: Shape) -> Growth:
         return Growth(base, base, 0, False)
     assumed = vocabulary.size == "auto"
     added = ADDED_BY_AUTO if vocabulary.size == "auto" else vocabulary.size
+    if vocabulary.vocabulary is not None:
+        assumed, added = False, max(vocabulary.vocabulary - base.rows, 0)
+    added += vocabulary.pad_token is not None
     rows = -(-(base.rows + added) // vocabulary.pad_to) * vocabulary.pad_to
     untied = bool(graft and _untied(graft.untie, graft.init))
     return Growth(base, base.grown(rows, untied=untied), added, assumed)
@@ -110,10 +113,9 @@ def plan_stage(
     """Work, memory, time of one stage that reads `tokens` on a machine; `document` is the length
     of the document that a token stands in.
     """
-    shape, hardware = grown.grown, recipe.hardware
-    group = min(hardware.shard_group or machine.devices, machine.devices)
-    asked = setting_of(stage, shape, hardware, machine.devices, group)
-    ways = choices(shape, asked, machine.device, group, stage.row_tokens)
+    shape = grown.grown
+    asked = setting_for(recipe, stage, shape, machine, machine.devices)
+    ways = choices(shape, asked, machine.device, asked.shards, stage.row_tokens)
     chosen = next(way for way in ways if way.setting == asked)
     near = chosen if chosen.fits else nearest(ways, asked)
     used = (near or chosen).setting
@@ -147,6 +149,21 @@ def plan_stage(
         sightings=_sightings(recipe, stage, grown.added),
         disk=_disk(stage, tokens, shape, learning, asked),
     )
+
+
+def setting_for(
+    recipe: Recipe, stage: Training, shape: Shape, machine: Machine, devices: int
+) -> Setting:
+    """The stage on `devices` devices of the machine's kind, sharded as the recipe says.
+
+    Raises:
+        BadInput: see `setting_of`.
+    """
+    hardware = recipe.hardware
+    if hardware.precision == "auto" and not machine.device.bf16:
+        hardware = hardware.model_copy(update={"precision": "fp32"})
+    group = min(hardware.shard_group or devices, devices)
+    return setting_of(stage, shape, hardware, devices, group)
 
 
 def setting_of(
