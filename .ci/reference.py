@@ -1,7 +1,7 @@
 """Writes what is made from the code: `make reference`.
 
-- recipe.schema.json, for editors: types, limits and defaults from the recipe's models, meanings from
-  docs/recipe.md;
+- recipe.schema.json, for editors: types, limits and defaults from the recipe's models, meanings
+  from docs/recipe.md;
 - docs/reference/recipe.md: the same as a page, every key by its whole path;
 - docs/reference/cli.md: every verb with its options, from the command line itself.
 
@@ -105,18 +105,18 @@ def recipe_page(schema: dict[str, Any]) -> str:
         "",
         MADE,
         "",
-        "Every key by its whole path, with what it takes. `[]` stands for an item of a list. What the",
-        "sections are for, with an example, is in [The recipe](../recipe.md).",
+        "Every key by its whole path, with what it takes. `[]` stands for an item of a list. What",
+        "the sections are for, with an example, is in [The recipe](../recipe.md).",
         "",
-        "The same as a [JSON schema](https://json-schema.org), which an editor checks a recipe with",
-        "while it is written and completes keys from: `langraft schema --out recipe.schema.json`,",
+        "The same as a [JSON schema](https://json-schema.org), by which an editor checks a recipe",
+        "while it is written and completes its keys: `langraft schema --out recipe.schema.json`,",
         "and as the recipe's first line",
         "",
         "```yaml",
         "# yaml-language-server: $schema=recipe.schema.json",
         "```",
         "",
-        "(VS Code: the extension YAML by Red Hat; Neovim, Emacs, Helix, Zed: yaml-language-server.)",
+        "(VS Code: the extension YAML by Red Hat; others: yaml-language-server.)",
     ]
     for path, section in _places(schema):
         lines += ["", f"## {path or 'A recipe'}", "", section["description"], ""]
@@ -202,8 +202,8 @@ def cli_page() -> str:
         "",
         MADE,
         "",
-        "Results go to stdout, everything else to stderr. `--json` prints one JSON object as the last",
-        "line of stdout. Exit codes: 0 done, 1 failed, 2 bad usage or bad input, with a message that",
+        "Results go to stdout, everything else to stderr. `--json` prints one JSON object as the",
+        "last line of stdout. Exit codes: 0 done, 1 failed, 2 bad usage or bad input; the message",
         "names the file, line or key.",
     ]
     for name, command in _verbs(typer.main.get_command(app), "langraft"):

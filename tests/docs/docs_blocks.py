@@ -4,7 +4,7 @@ A comment on the line before a block says what a reader must know to run it:
 
     <!-- file: my.yaml -->       the block is what the reader writes into this file
     <!-- typed: Hello | /quit --> what is typed to the block's last command, a line each
-    <!-- not run: REASON -->     nothing here can run it; it is counted, its options are still checked
+    <!-- not run: REASON -->     nothing here can run it; it is counted, and still parsed
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The reference pages and the schema are what the code says now, and the schema takes what the recipe
-takes.
+"""The reference pages and the schema are what the code says now, and the schema takes what the
+recipe takes.
 """
 
 from __future__ import annotations
