@@ -3,7 +3,8 @@
 - recipe.schema.json, for editors: types, limits and defaults from the recipe's models, meanings
   from docs/recipe.md;
 - docs/reference/recipe.md: the same as a page, every key by its whole path;
-- docs/reference/cli.md: every verb with its options, from the command line itself.
+- docs/reference/cli.md: every verb with its options, from the command line itself;
+- docs/pictures/house.svg: rooms and floors.
 
 A test fails when a committed file is not what this writes.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from langraft.cli import app
 from langraft.recipe import Recipe, Section
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".ci"))
+from house import house  # noqa: E402
+
 SCHEMA = "src/langraft/recipe/recipe.schema.json"
 MADE = "<!-- made by `make reference`; do not edit -->"
 LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
@@ -37,6 +42,7 @@ def written() -> dict[str, str]:
         SCHEMA: json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
         "docs/reference/recipe.md": recipe_page(schema),
         "docs/reference/cli.md": cli_page(),
+        "docs/pictures/house.svg": house(),
     }
 
 
