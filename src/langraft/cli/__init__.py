@@ -22,6 +22,7 @@ from langraft.cli import (
     run,
     schema,
     serve,
+    setup,
     tokenizer,
 )
 from langraft.core.errors import LangraftError
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
 )
 for verbs, name in (
+    (setup.app, None),
     (run.app, None),
     (plan.app, None),
     (corpus.app, "corpus"),

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 
 from langraft.core.errors import BadInput
+from langraft.core.hardware import Cpu, this_cpu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Device:
         shares: how much of the peak continued pretraining reaches: poor, usual, good.
         context: bytes that the driver and the libraries take before the first tensor.
         source: where memory and peak are stated.
+        bf16: whether it has instructions for products in bfloat16; without, `precision: auto`
+            computes in 32 bit.
     """
 
     title: str
@@ -27,6 +30,7 @@ class Device:
     shares: tuple[float, float, float]
     context: float
     source: str
+    bf16: bool = True
 
 
 # What is reached: Ziya's card 0.38 and Colossal-LLaMA-2's 0.37 on A100 and A800, TinyLlama 0.52;
@@ -51,6 +55,17 @@ DEVICES = {
     "rtx4090": Device("RTX 4090", 24 * GIB, 165e12, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
     "rtx3090": Device("RTX 3090", 24 * GIB, 71e12, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
 }
+CPU = "cpu"  # the machine that plans
+# FLOP that a core does in a cycle on its widest units, sums in 32 bit: Intel's and AMD's software
+# optimisation guides. Two fused multiply-adds of 256 or 512 bits; twice that for pairs of bfloat16;
+# AMX multiplies tiles of 16 x 32 and 32 x 16 numbers in 16 cycles.
+_PER_CYCLE = {"amx_bf16": 2_048, "avx512_bf16": 128, "avx512f": 64, "avx2": 32, "": 8}
+_CLOCK = 2.5e9  # Hz that server cores keep under such load, by the same guides
+_CORES = (
+    0.10,
+    0.25,
+    0.40,
+)  # small matrices and memory hold cores back: docs/numbers.md, quickstart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +103,23 @@ def find_device(name: str) -> Device:
     """
     if ":" in name:
         return described(name)
+    if name == CPU:
+        return cpu(this_cpu())
     if name not in DEVICES:
         more = "or describe it: --device MEMORY_GB:PEAK_TFLOPS, for example 24:165"
-        raise BadInput(f"--device {_unknown(name, list(DEVICES))}; {more}")
+        raise BadInput(f"--device {_unknown(name, [*DEVICES, CPU])}; {more}")
     return DEVICES[name]
+
+
+def cpu(machine: Cpu) -> Device:
+    """The cores and memory of a machine as a device."""
+    best = next(flag for flag in _PER_CYCLE if not flag or flag in machine.flags)
+    peak = machine.cores * _CLOCK * _PER_CYCLE[best]
+    source = (
+        f"the machine itself: {best or 'no vector instructions known'}, at {_CLOCK / 1e9:g} GHz"
+    )
+    title = f"CPU, {machine.cores} cores"
+    return Device(title, machine.memory, peak, _CORES, 0.5 * GB, source, bf16="bf16" in best)
 
 
 def find_link(name: str, option: str) -> Link:

@@ -22,7 +22,8 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # devices of the plot
 
 
 def base_shape(base: str | None, root: Path) -> Shape:
-    """The base's sizes, from its folder's `config.json` or the table: nothing is downloaded.
+    """The base's sizes, from its folder's `config.json`, the table, or what the hub's cache on this
+    machine holds: nothing is downloaded.
 
     Raises:
         BadInput: no base, or one that is neither a folder here nor in the table.
@@ -34,11 +35,26 @@ def base_shape(base: str | None, root: Path) -> Shape:
         return Shape.of(read_json(config), base)
     if base in KNOWN:
         return Shape.of(KNOWN[base], base)
+    cached = _cached_config(base)
+    if cached is not None:
+        return Shape.of(read_json(cached), base)
     raise BadInput(
         f"base {base!r}: no folder of that name with a config.json, and not in the plan's table. "
         f"Download its config.json into a folder and name that (--set base=FOLDER), or take one of "
         f"{', '.join(KNOWN)}"
     )
+
+
+def _cached_config(base: str) -> Path | None:
+    """The `config.json` of a hub id that was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(base, "config.json")
+    except HFValidationError:  # no hub id at all
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def plan_recipe(

@@ -60,6 +60,9 @@ def growth(recipe: Recipe, base: Shape) -> Growth:
         return Growth(base, base, 0, False)
     assumed = vocabulary.size == "auto"
     added = ADDED_BY_AUTO if vocabulary.size == "auto" else vocabulary.size
+    if vocabulary.vocabulary is not None:
+        assumed, added = False, max(vocabulary.vocabulary - base.rows, 0)
+    added += vocabulary.pad_token is not None
     rows = -(-(base.rows + added) // vocabulary.pad_to) * vocabulary.pad_to
     untied = bool(graft and _untied(graft.untie, graft.init))
     return Growth(base, base.grown(rows, untied=untied), added, assumed)
@@ -110,6 +113,8 @@ def plan_stage(
     of the document that a token stands in.
     """
     shape, hardware = grown.grown, recipe.hardware
+    if hardware.precision == "auto" and not machine.device.bf16:
+        hardware = hardware.model_copy(update={"precision": "fp32"})
     group = min(hardware.shard_group or machine.devices, machine.devices)
     asked = setting_of(stage, shape, hardware, machine.devices, group)
     ways = choices(shape, asked, machine.device, group, stage.row_tokens)
