@@ -125,8 +125,11 @@ class Sandbox:
     def _own(self, words: Sequence[str], place: str) -> None:
         """A few programs of every machine."""
         if words[0] == "cp":
-            shutil.copy(self.folder / words[1], self.folder / words[2])
-        else:
+            for source in words[1:-1]:
+                shutil.copy(self.folder / source, self.folder / words[-1])
+        elif words[:2] == ["mkdir", "-p"]:
+            (self.folder / words[2]).mkdir(parents=True, exist_ok=True)
+        elif words != [".", ".venv/bin/activate"]:
             raise AssertionError(f"{place}: mark it as not run, nothing here runs {words}")
 
 
