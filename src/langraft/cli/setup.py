@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from rich.markup import escape
 
 from langraft.cli.options import Json, answer
 from langraft.core.errors import BadInput
@@ -77,6 +79,40 @@ def init_command(
     answer(_told(written, read.Answers(tongue, found, looked, machine, aim)), json_)
 
 
+MARKS = {
+    "good": "[green]good[/green]   ",
+    "lacking": "[yellow]lacking[/yellow]",
+    "bad": "[red]bad[/red]    ",
+}
+
+
+@app.command("doctor")
+def doctor_command(
+    out: Annotated[Path, typer.Option(help="where runs would be written")] = Path("runs"),
+    hub: Annotated[bool, typer.Option("--hub", help="also try to reach the hub")] = False,
+    json_: Json = False,
+) -> None:
+    """Check this machine: what works, what is lacking, and what to install.
+
+    Nothing leaves the machine unless --hub is given. Exit code 1 when something is missing that
+    langraft cannot work without.
+
+    Example: `langraft doctor --json`
+    """
+    from langraft.setup.doctor import examine
+
+    checks = examine(out, hub)
+    for check in checks:
+        advice = f"  [dim]{escape(check.advice)}[/dim]" if check.advice else ""
+        say(f"{MARKS[check.state]}  {escape(check.name)}: {escape(check.found)}{advice}")
+    bad = [check.name for check in checks if check.state == "bad"]
+    verdict = f"[red]missing: {', '.join(bad)}[/red]" if bad else "[green]langraft works[/green]"
+    say(verdict)
+    answer({"ok": not bad, "checks": [dataclasses.asdict(check) for check in checks]}, json_)
+    if bad:
+        raise typer.Exit(1)
+
+
 def _ask(
     question: str, given: str | None, read: Callable[[str], Found], default: str | None = None
 ) -> Found:
@@ -92,7 +128,7 @@ def _ask(
         try:
             return read(typed)
         except BadInput as error:
-            console.print(f"[red]{error}[/red]", soft_wrap=True)
+            console.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
 
 
 def _told(written: Written, answers: Any) -> dict[str, Any]:
