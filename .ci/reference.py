@@ -179,7 +179,7 @@ def _takes(found: dict[str, Any]) -> str:
         return f"list of {_takes(found['items'])}".replace("of a section", "of sections")
     if found["type"] == "object":
         values = [found.get("additionalProperties"), *found.get("patternProperties", {}).values()]
-        return f"names, each with a {_takes(next(v for v in values if v))}"
+        return f"names, each: {_takes(next(v for v in values if v))}"
     kind = {"integer": "whole number", "number": "number", "boolean": "true or false"}
     words = kind.get(found["type"], "text")
     signs = (

@@ -111,6 +111,8 @@ class Sandbox:
         if words[0] == "run":
             small = small_settings(self.folder / words[1])
             words = [*words, *(part for one in small for part in ("--set", one))]
+        if words[0] == "init" and "--out" in words:  # other pages have a recipe of that name
+            (self.folder / words[words.index("--out") + 1]).unlink(missing_ok=True)
         before = Path.cwd()
         os.chdir(self.folder)
         try:
