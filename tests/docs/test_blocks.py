@@ -64,7 +64,7 @@ def test_a_block_that_is_never_closed() -> None:
         ("run recipes/quickstart-zh.yaml --out runs/a --set seed=3", ""),
         ("run recipes/quickstart-zh.yaml --output runs/a", "output"),
         ("runs recipes/quickstart-zh.yaml", "runs"),
-        ("plan my.yaml --devices many", "many"),
+        ("plan my.yaml --devices many", "valid integer"),
         ("tokenizer extend BASE", "Missing"),
         ("tokenizer lengthen BASE", "lengthen"),
     ],

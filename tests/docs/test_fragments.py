@@ -20,6 +20,8 @@ RECIPES = [block for block in BLOCKS if block.language == "yaml"]
 def test_a_part_of_a_recipe_is_taken(block: Block) -> None:
     tree = yaml.safe_load(block.text) or {}
     assert isinstance(tree, dict)
+    if "corpus" in tree:  # a page about one step leaves the sources out
+        tree["corpus"].setdefault("sources", [{"name": "a", "paths": ["a"], "language": "a"}])
     Recipe.model_validate({"name": "part-of-a-page", **tree})
 
 
