@@ -46,10 +46,8 @@ def test_blocks_with_their_notes() -> None:
         ["tee", "y"],
     ]
     assert marked.notes == {"not run": "eight GPUs"}
-    assert marked.commands == [
-        ["langraft", "eval", "choice", "M", "--suite", "mmlu", "--data", "d#1"]
-        + ["--shots", "5", "--limit", "2"]
-    ]
+    line = "langraft eval choice M --suite mmlu --data d#1 --shots 5 --limit 2"
+    assert marked.commands == [line.split()]
     assert words.commands == [] and words.notes == {}
 
 
