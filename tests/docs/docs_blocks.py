@@ -57,6 +57,11 @@ class Block:
     @property
     def commands(self) -> list[list[str]]:
         """The words of every command; shell variables are filled in, outputs left out."""
+        return [words for words, _ in self.steps]
+
+    @property
+    def steps(self) -> list[tuple[list[str], bool]]:
+        """Every command, and whether the page shows an error as its answer."""
         return list(_commands(self))
 
 
@@ -93,14 +98,14 @@ def all_blocks() -> list[Block]:
     return [block for page in PAGES for block in blocks_of(page)]
 
 
-def _commands(block: Block) -> Iterator[list[str]]:
+def _commands(block: Block) -> Iterator[tuple[list[str], bool]]:
     lines = re.sub(r"\\\n\s*", " ", block.text).splitlines()
     prompted = any(line.startswith("$ ") for line in lines)
     first = lines[0].split() if lines and lines[0].split() else [""]
     if block.language not in SHELLS and not (not block.language and first[0] in PROGRAMS):
         return
     variables: dict[str, str] = {}
-    for line in lines:
+    for line, answered in zip(lines, [*lines[1:], ""], strict=True):
         if prompted and not line.startswith("$ "):
             continue
         # a comment begins a word: `http://host/v1#model` is one word
@@ -111,7 +116,7 @@ def _commands(block: Block) -> Iterator[list[str]]:
                 part = part[1:]
             filled = [w for word in part for w in _fill(word, variables)]
             if filled:
-                yield filled
+                yield filled, answered.startswith("error:")
 
 
 def _parts(words: list[str]) -> Iterator[list[str]]:

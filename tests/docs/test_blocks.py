@@ -20,6 +20,8 @@ name: a
 $ langraft chat MODEL \\
     --seed 3
 > hello
+$ langraft run nothing.yaml
+error: nothing.yaml: no such recipe
 $ langraft export gguf MODEL --out x.gguf > log.txt && langraft chat x.gguf | tee y
 ```
 
@@ -41,10 +43,12 @@ def test_blocks_with_their_notes() -> None:
     assert (typed.line, typed.notes) == (10, {"typed": "hello | /quit"})
     assert typed.commands == [
         ["langraft", "chat", "MODEL", "--seed", "3"],
+        ["langraft", "run", "nothing.yaml"],
         ["langraft", "export", "gguf", "MODEL", "--out", "x.gguf"],
         ["langraft", "chat", "x.gguf"],
         ["tee", "y"],
     ]
+    assert [fails for _, fails in typed.steps] == [False, True, False, False, False]
     assert marked.notes == {"not run": "eight GPUs"}
     line = "langraft eval choice M --suite mmlu --data d#1 --shots 5 --limit 2"
     assert marked.commands == [line.split()]

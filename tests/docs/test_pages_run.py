@@ -27,6 +27,8 @@ def after(master: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("after") / "reader"
     shutil.copytree(master, folder, symlinks=True)
     run_page("docs/index.md", folder)
+    for stage, name in (("corpus", "corpus"), ("tokenizer", "extended")):
+        shutil.copytree(folder / "runs/quickstart-zh" / stage, folder / name)
     return folder
 
 
