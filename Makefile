@@ -9,7 +9,7 @@ ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench-setup demo test test-all lint format docs constraints clean
+.PHONY: help setup bench-setup demo test test-all lint format docs reference constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ format: setup ## format the code and mend what ruff can mend
 docs: setup ## build the documentation into site/, warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+reference: setup ## write the recipe's JSON schema and the reference pages anew
+	@$(BIN)/python .ci/reference.py
 
 constraints: ## resolve anew in an empty environment and rewrite constraints.txt
 	@PYTHON="$(PYTHON)" bash .ci/constraints

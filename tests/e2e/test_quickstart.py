@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -89,6 +90,17 @@ def test_the_report_needs_no_network(done: Path) -> None:
     assert "第一条 为了" in page
     assert 'src="http' not in page
     assert len(page) < 2_000_000
+
+
+def test_the_plan_stands_beside_what_came(done: Path) -> None:
+    plan = json.loads((done / "plan.json").read_text(encoding="utf-8"))
+    assert plan["device"]["title"].startswith("CPU") and plan["devices"] == 1
+    assert [stage["name"] for stage in plan["stages"]] == ["adapt"]
+    held = json.loads((done / "pretrain-adapt/manifest.json").read_text(encoding="utf-8"))
+    assert 1e8 < held["peak_memory"] < 8e9
+    page = (done / "report.html").read_text(encoding="utf-8")
+    assert "The plan against what came" in page and "What became of the text" in page
+    assert f"{held['peak_memory'] / 1e6:.1f} MB" in page or "GB</td>" in page
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(

@@ -20,6 +20,7 @@ from langraft.cli import (
     graft,
     plan,
     run,
+    schema,
     serve,
     setup,
     tokenizer,
@@ -54,6 +55,7 @@ for verbs, name in (
     (serve.app, None),
     (arena.app, "arena"),
     (data.app, "data"),
+    (schema.app, None),
 ):
     app.add_typer(verbs, name=name)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from langraft.cli.foreseen import keep_plan
 from langraft.cli.options import Json, Out, RecipePath, Set, answer
 from langraft.core.messages import say
 
@@ -48,6 +49,8 @@ def run_command(
         this.leave()
     write_cards(this.out)
     _corpus_page(this.out / "corpus")
+    if loaded.pretrain or loaded.sft is not None:
+        keep_plan(this)
     page = write_report(this.out)
     result = show(this)
     say(f"report: {page}")
@@ -115,6 +118,7 @@ def train_command(
             this.leave()
     if ranks.lead:
         write_cards(out)
+        keep_plan(this, ranks.world)
         answer(manifest["results"], json_)
 
 

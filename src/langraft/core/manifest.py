@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from langraft.core.errors import RunFailed
-from langraft.core.hardware import processor, versions
+from langraft.core.hardware import forget_peak_memory, peak_memory, processor, versions
 from langraft.core.io import (
     PARTIAL,
     disk_errors,
@@ -68,8 +68,7 @@ def run_stage(
 
     Returns:
         The stage's manifest: stage, fingerprint, settings, inputs, outputs (sha256 by relative
-        path), versions, device,
-        seconds, results.
+        path), versions, device, seconds, peak_memory (bytes of this process), results.
     """
     final = run / stage.name
     done = read_manifest(final)
@@ -86,6 +85,7 @@ def run_stage(
             partial.mkdir(parents=True)
             mark.write_text(stage.fingerprint)
         wait()
+        forget_peak_memory()
         started = time.monotonic()
         results = stage.work(partial)
         seconds = round(time.monotonic() - started, 1)
@@ -106,6 +106,7 @@ def run_stage(
             "versions": versions(),
             "device": processor(),
             "seconds": seconds,
+            "peak_memory": peak_memory(),
             "results": results,
         }
         write_json(partial / MANIFEST, manifest)

@@ -7,7 +7,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from langraft.core.io import write_atomic
-from langraft.report import account, benchmarks, corpus, curves, events, scores, starts, tuned
+from langraft.report import (
+    account,
+    benchmarks,
+    corpus,
+    curves,
+    events,
+    planned,
+    scores,
+    starts,
+    tuned,
+    vocabulary,
+)
+from langraft.report.charts import Chart
 from langraft.report.run import Run, read_run
 from langraft.report.templates import fill
 
@@ -37,6 +49,12 @@ def _corpus_page(folder: Path) -> str:
     return page.relative_to(folder).as_posix() if page.exists() else ""
 
 
+def _sizes(run: Run) -> list[Chart]:
+    """The curves of the sweep that chose the size, where there was one."""
+    found = run.results("tokenizer").get("sweep")
+    return vocabulary.sweep_charts(found) if found else []
+
+
 def _render(run: Run) -> str:
     columns, rows = scores.bits_table(run)
     judged, tried = starts.starts_table(run)
@@ -46,6 +64,7 @@ def _render(run: Run) -> str:
         name=run.recipe.get("name") or run.folder.name,
         title=account.title(run),
         lede=account.lede(run),
+        verdict=account.verdict(run),
         unfinished=account.unfinished(run),
         targets=scores.targets(run),
         cards=scores.cards(run),
@@ -56,6 +75,11 @@ def _render(run: Run) -> str:
         rows=rows,
         judged=judged,
         tried=tried,
+        judged_apart=bool(run.results("graft").get("judged_base")),
+        planned=planned.planned(run),
+        waterfall=account.waterfall(run),
+        sizes=_sizes(run),
+        machines=account.machines(run),
         sources=account.sources(run),
         corpus_page=_corpus_page(run.folder),
         vocabulary=account.vocabulary(run),

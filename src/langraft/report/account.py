@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from langraft.report.corpus import Step, steps
 from langraft.report.run import Run
 from langraft.report.scores import languages, new_language, tokens_per_character
 from langraft.report.words import duration, figure, language, size
@@ -109,13 +110,27 @@ def lede(run: Run) -> str:
         parts.append(f"{tokens:,} tokens were trained on")
     seconds = sum(manifest.get("seconds", 0) for manifest in run.manifests.values())
     if seconds:
-        machines = dict.fromkeys(
-            str(m["device"]) for m in run.manifests.values() if m.get("device")
-        )
-        parts.append(
-            f"{duration(seconds)} on {' and '.join(machines)}" if machines else duration(seconds)
-        )
+        names = machines(run)
+        on = f" on {' and '.join(names)}" if names else ""
+        parts.append(f"{duration(seconds)}{on}")
     return "; ".join(parts) + "." if parts else ""
+
+
+def machines(run: Run) -> list[str]:
+    """The processors that stages ran on, each once."""
+    return list(dict.fromkeys(str(m["device"]) for m in run.manifests.values() if m.get("device")))
+
+
+def verdict(run: Run) -> str:
+    """What came of it, in a sentence; empty before the evaluation."""
+    judged = run.results("eval").get("targets", ())
+    missed = [target["name"] for target in judged if not target["met"]]
+    if not judged:
+        return ""
+    if not missed:
+        return "Every target was met." if len(judged) > 1 else "The target was met."
+    of = f"{len(missed)} of {len(judged)} targets" if len(judged) > 1 else "The target"
+    return f"{of} missed: {'; '.join(missed)}."
 
 
 def unfinished(run: Run) -> str:
@@ -134,6 +149,25 @@ def sources(run: Run) -> list[Source]:
     return [
         _source(name, found) for name, found in run.results("corpus").get("sources", {}).items()
     ]
+
+
+def waterfall(run: Run) -> list[Step]:
+    """What each step of the corpus left, all sources together; empty where the corpus does not say.
+
+    The last step sets the hold-out aside and drops nothing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for source in run.results("corpus").get("sources", {}).values():
+        for step in source.get("steps", ()):
+            name = step["step"]
+            whole = found.setdefault(name, {"step": name, "documents": 0, "bytes": 0})
+            whole["documents"] += step["documents"]
+            whole["bytes"] += step["bytes"]
+            for kind in ("dropped", "changed"):
+                counts = whole.setdefault(kind, {})
+                for reason, count in step[kind].items():
+                    counts[reason] = counts.get(reason, 0) + count
+    return steps([step for name, step in found.items() if name != "holdout"])
 
 
 def _source(name: str, found: Mapping[str, Any]) -> Source:

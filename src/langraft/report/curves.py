@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langraft.report.charts import Chart, Guide, Line, Mark, Point, line_chart, smooth, thin
+from langraft.report.events import events
 from langraft.report.run import Run, finite
 from langraft.report.scores import (
     MODELS,
@@ -17,6 +18,8 @@ from langraft.report.scores import (
     sources_of,
 )
 from langraft.report.words import language, percent
+
+MOST_MARKS = 8  # more would cover one another; the table has them all
 
 
 def curves(run: Run) -> list[Chart]:
@@ -104,6 +107,23 @@ def _marks(offsets: Mapping[str, float]) -> list[Mark]:
     return [Mark(name, at) for name, at in stages] if len(stages) > 1 else []
 
 
+def _event_marks(run: Run, offsets: Mapping[str, float]) -> list[Mark]:
+    """Where the guard or the meter stepped in: the first of every run of like events."""
+    at = {
+        (r["stage"], r["step"]): offsets[r["stage"]] + r["tokens"]
+        for r in run.metrics
+        if r["stage"] in offsets and finite(r.get("tokens")) and "step" in r
+    }
+    marks: list[Mark] = []
+    last: tuple[str, str] = ("", "")
+    for event in events(run):
+        place = at.get((f"pretrain-{event.stage}", event.step))
+        if place is not None and (event.stage, event.what) != last:
+            marks.append(Mark(event.short, place))
+        last = event.stage, event.what
+    return marks[:MOST_MARKS]
+
+
 def _bits_chart(run: Run, code: str, offsets: Mapping[str, float]) -> Chart | None:
     bits, evaluated = all_bits(run), _series(run, offsets, "bits")
     sources = sources_of(run, code, bits.get("base", {}))
@@ -124,8 +144,9 @@ def _bits_chart(run: Run, code: str, offsets: Mapping[str, float]) -> Chart | No
     tone = "new" if is_new else "old"
     lines = [Line("this model", points, tone, dots=True, hollow_first=start is not None)]
     lines += _twin_line(run, sources, base)
+    marks = [*_marks(offsets), *_event_marks(run, offsets)]
     title, note = f"{language(code)}: bits per byte", "The hollow dot is the zero-step score."
-    return line_chart(title, "tokens trained on", lines, guides, _marks(offsets), note)
+    return line_chart(title, "tokens trained on", lines, guides, marks, note)
 
 
 def _twin_line(run: Run, sources: list[str], base: float) -> list[Line]:
@@ -144,9 +165,8 @@ def _loss_chart(run: Run, offsets: Mapping[str, float]) -> Chart | None:
         Line("moving mean", thin(smooth(points)), "ink"),
     ]
     note = "Per token of the new tokenizer: shows that it learns, compares with no other tokenizer."
-    return line_chart(
-        "Training loss per token", "tokens trained on", lines, (), _marks(offsets), note
-    )
+    marks = [*_marks(offsets), *_event_marks(run, offsets)]
+    return line_chart("Training loss per token", "tokens trained on", lines, (), marks, note)
 
 
 def _graft_chart(run: Run, fit: str, title: str) -> Chart | None:

@@ -12,12 +12,13 @@ from langraft.report.words import percent
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One thing that happened: in which stage, after which step, what, and why."""
+    """One thing that happened: in which stage, after which step, what (and in a word), and why."""
 
     stage: str
     step: int
     what: str
     why: str
+    short: str
 
 
 def events(run: Run) -> list[Event]:
@@ -33,14 +34,16 @@ def _guard(run: Run, stage: str) -> Iterator[Event]:
     """A finished stage lists them all; of one that still trains the log is read."""
     name = stage.removeprefix("pretrain-")
     words = {"skipped": "step skipped", "returned": "back to this step's checkpoint"}
+    short = {"skipped": "skip", "returned": "back"}
     if run.results(stage):
         for event in run.results(stage).get("guard", ()):
-            yield Event(name, event["step"], words[event["event"]], event["reason"])
+            kind = event["event"]
+            yield Event(name, event["step"], words[kind], event["reason"], short[kind])
         return
     for record in run.metrics:
         for key, what in words.items():
             if record["stage"] == stage and key in record:
-                yield Event(name, record["step"], what, str(record[key]))
+                yield Event(name, record["step"], what, str(record[key]), short[key])
 
 
 def _meter(run: Run, stage: str) -> Iterator[Event]:
@@ -54,4 +57,5 @@ def _meter(run: Run, stage: str) -> Iterator[Event]:
             if "replay" in seen
             else f"all rates times {seen['rates_times']:g}"
         )
-        yield Event(stage.removeprefix("pretrain-"), record["step"], what, why)
+        short = "replay" if "replay" in seen else "rates"
+        yield Event(stage.removeprefix("pretrain-"), record["step"], what, why, short)

@@ -11,9 +11,11 @@ from typing import Any, TypeGuard
 import yaml
 
 from langraft.core.errors import BadInput
+from langraft.core.io import read_json
 from langraft.core.manifest import read_manifest
 from langraft.core.metrics import read_metrics
 
+PLAN = "plan.json"
 FIRST = ("corpus", "tokenizer", "graft")
 TRAINING = ("pretrain", "twin")
 
@@ -28,6 +30,7 @@ class Run:
         recipe_text: the same as it was written.
         manifests: the manifest of every finished stage by folder name, in the order of the run.
         metrics: every complete record of `metrics.jsonl`.
+        plan: what `langraft plan` said of the run's machine; empty when nobody asked it.
     """
 
     folder: Path
@@ -35,6 +38,7 @@ class Run:
     recipe_text: str
     manifests: Mapping[str, Mapping[str, Any]]
     metrics: list[dict[str, Any]]
+    plan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def results(self, stage: str) -> Mapping[str, Any]:
         """The headline numbers of a stage; empty when it has not finished."""
@@ -65,7 +69,9 @@ def read_run(folder: Path) -> Run:
     for name in sorted(stages, key=lambda stage: _place(recipe, stage)):
         if (manifest := read_manifest(folder / name)) is not None:
             manifests[name] = manifest
-    return Run(folder, recipe, recipe_text, manifests, read_metrics(folder / "metrics.jsonl"))
+    metrics = read_metrics(folder / "metrics.jsonl")
+    plan = read_json(folder / PLAN) if (folder / PLAN).exists() else {}
+    return Run(folder, recipe, recipe_text, manifests, metrics, plan)
 
 
 def _read_recipe(path: Path) -> tuple[str, dict[str, Any]]:

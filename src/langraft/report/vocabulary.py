@@ -24,6 +24,19 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
     Raises:
         RunFailed: the page cannot be written.
     """
+    headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
+    reason = found["reason"].partition(": ")[2]
+    write_table_page(
+        page, headline, reason[:1].upper() + reason[1:], sweep_charts(found), columns, rows
+    )
+
+
+def sweep_charts(found: Mapping[str, Any]) -> list[Chart]:
+    """Tokens per character, training operations and sightings of the rarest piece, by size.
+
+    Args:
+        found: rows (size, new_rate, old_rate, rarest, flops_saved, ...) and the size taken.
+    """
     measured = found["rows"]
     marks = [Mark(f"{found['size']:,}", found["size"])] if found["size"] else []
     seen = [(r["size"], math.log10(r["rarest"])) for r in measured if r["rarest"] > 0]
@@ -53,11 +66,7 @@ def write_sweep(found: Mapping[str, Any], columns: Sequence[str], rows: Rows, pa
         if seen
         else None,
     ]
-    headline = f"Add {found['size']:,} pieces" if found["size"] else "Keep the base vocabulary"
-    reason = found["reason"].partition(": ")[2]
-    write_table_page(
-        page, headline, reason[:1].upper() + reason[1:], [c for c in charts if c], columns, rows
-    )
+    return [chart for chart in charts if chart]
 
 
 def write_comparison(

@@ -11,12 +11,14 @@ import pytest
 from sample_run import RESULTS, build_run
 
 from langraft.report import write_report
-from langraft.report.curves import gains, pareto
+from langraft.report.curves import curves, gains, losses, pareto
 from langraft.report.events import Event, events
 from langraft.report.run import read_run
 
 SKIPPED = {"step": 12, "event": "skipped", "reason": "loss 9.1 where 5.2 is usual (z 31)"}
 BACK = {"step": 8, "event": "returned", "reason": "from step 12: loss is nan"}
+
+CURVE_MARKS = ["back", "skip", "replay", "rates"]
 
 
 def _run(folder: Path, *records: dict[str, object]) -> Path:
@@ -43,9 +45,12 @@ def test_what_happened_stands_on_the_page(tmp_path: Path) -> None:
         *(("rows", 8), ("rows", 12)),
         *(("replay", 20), ("replay", 40)),
     ]
-    assert found[1] == Event("rows", 12, "step skipped", SKIPPED["reason"])
+    assert found[1] == Event("rows", 12, "step skipped", SKIPPED["reason"], "skip")
     assert found[2].what == "old languages now 45% of the mix"
     assert found[3].what == "all rates times 0.5"
+    for chart in (curves(read_run(run))[0], losses(read_run(run))[-1]):
+        marks = [text.partition("<")[0] for text in str(chart.svg).split('class="marktext"')[1:]]
+        assert [mark.partition(">")[2] for mark in marks] == ["rows", "replay", *CURVE_MARKS]
     page = write_report(run).read_text(encoding="utf-8")
     assert "back to this step&#39;s checkpoint" in page
     assert "z 31" in page
@@ -54,7 +59,8 @@ def test_what_happened_stands_on_the_page(tmp_path: Path) -> None:
 def test_a_stage_that_still_trains_tells_it_from_the_log(tmp_path: Path) -> None:
     run = _run(tmp_path / "run", {"step": 33, "skipped": "grad_norm is inf"})
     shutil.rmtree(run / "pretrain-replay")
-    assert events(read_run(run))[-1] == Event("replay", 33, "step skipped", "grad_norm is inf")
+    last = Event("replay", 33, "step skipped", "grad_norm is inf", "skip")
+    assert events(read_run(run))[-1] == last
 
 
 def test_gain_against_loss_of_every_evaluation(tmp_path: Path) -> None:

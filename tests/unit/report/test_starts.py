@@ -20,10 +20,22 @@ TRIED = {
 }
 
 
-def test_a_run_that_tried_none_has_no_table(tmp_path: Path) -> None:
+def test_a_start_alone_has_its_zero_step_score(tmp_path: Path) -> None:
     run = read_run(build_run(tmp_path))
+    names, rows = starts_table(run)
+    assert names == ["zh", "en"]
+    assert rows == [
+        ("untouched base", ["1.941", "1.187"], ""),
+        ("distil", ["2.272", "1.189"], "131.0"),
+    ]
+    page = write_report(run.folder).read_text(encoding="utf-8")
+    assert "nothing trained, on the hold-out" in page
+
+
+def test_a_run_without_new_rows_has_no_table(tmp_path: Path) -> None:
+    run = read_run(build_run(tmp_path, {"corpus": RESULTS["corpus"]}))
     assert starts_table(run) == ([], [])
-    assert "could have started" not in write_report(run.folder).read_text(encoding="utf-8")
+    assert "zero-step score" not in write_report(run.folder).read_text(encoding="utf-8")
 
 
 def test_the_table_is_on_the_page(tmp_path: Path) -> None:
@@ -39,4 +51,4 @@ def test_the_table_is_on_the_page(tmp_path: Path) -> None:
     ]
     page = write_report(run.folder).read_text(encoding="utf-8")
     assert "&lt;zeros&gt;" in page
-    assert "could have started" in page
+    assert "on training text that no start learnt from" in page
