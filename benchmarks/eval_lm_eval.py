@@ -4,7 +4,8 @@ log-probabilities of every question side by side, and the time of each.
 The harness reads every prompt whole, so its time is proportional to the tokens of its prompts,
 while the worked examples of a subject cost langraft one reading however many questions follow. With
 `--referee` the harness is timed on the first so many questions of each subject only, and its
-tokens per second stand for the rest; both figures are printed.
+tokens per second stand for the rest; both figures are printed. The harness's search for a batch
+size (`--batch auto`) is left out of its time and printed by itself.
 
 Needs lm-eval (`make bench-setup`) in the Python that runs it:
 `python benchmarks/eval_lm_eval.py --model FOLDER --data FOLDER_OR_ARCHIVE --suite mmlu`.
@@ -37,10 +38,13 @@ TEXT = "{{question.strip()}}\nA. {{A}}\nB. {{B}}\nC. {{C}}\nD. {{D}}\n"
 
 
 class Spent(NamedTuple):
-    """Seconds on the clock, and of all cores: the latter hold on a machine that others use too."""
+    """Seconds on the clock, and of all cores: the latter hold on a machine that others use too;
+    `search` are seconds on the clock of looking for a batch size, which the others do not hold.
+    """
 
     clock: float
     cores: float
+    search: float = 0.0
 
     @classmethod
     def now(cls) -> Spent:
@@ -54,7 +58,7 @@ class Spent(NamedTuple):
         return cls(now.clock - start.clock, now.cores - start.cores)
 
 
-def slice_of(suite: str, data: str, limit: int, subjects: int) -> Exam:
+def slice_of(suite: str, data: str, limit: int | None, subjects: int) -> Exam:
     """The first `limit` questions of `subjects` subjects, spread evenly over the alphabet."""
     names = [subject.key for subject in load_exam(suite, data, Path()).subjects]
     step = len(names) / subjects
@@ -96,7 +100,7 @@ def tasks_of(exam: Exam, folder: Path) -> list[dict[str, Any]]:
 
 
 def referee(
-    model: Any, tokenizer: Any, exam: Exam, batch: int, window: int
+    model: Any, tokenizer: Any, exam: Exam, batch: int | str, window: int
 ) -> tuple[dict[str, list[float]], Spent]:
     """Log-probabilities of A to D by question, and the time that lm-eval's model spends on them:
     its making of data sets is not counted, nor its summing up.
@@ -105,13 +109,21 @@ def referee(
     from lm_eval.models.huggingface import HFLM
 
     class Timed(HFLM):
-        spent = Spent(0.0, 0.0)
+        spent = searched = Spent(0.0, 0.0)
 
         def loglikelihood(self, *args: Any, **kwargs: Any) -> Any:
             start = Spent.now()
             found = super().loglikelihood(*args, **kwargs)
-            self.spent = Spent.since(start)
+            whole, search = Spent.since(start), self.searched
+            self.spent = Spent(whole.clock - search.clock, whole.cores - search.cores, search.clock)
             return found
+
+        def _detect_batch_size(self, *args: Any, **kwargs: Any) -> int:
+            start, before = Spent.now(), self.searched
+            found = super()._detect_batch_size(*args, **kwargs)
+            now = Spent.since(start)
+            self.searched = Spent(before.clock + now.clock, before.cores + now.cores)
+            return int(found)
 
     lm = Timed(
         pretrained=model,
@@ -172,10 +184,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--suite", choices=sorted(HEADS), default="mmlu")
-    parser.add_argument("--limit", type=int, default=10, help="questions a subject")
+    parser.add_argument("--limit", type=int, help="questions a subject, else all")
     parser.add_argument("--subjects", type=int, default=10)
     parser.add_argument("--referee", type=int, help="questions a subject that lm-eval reads")
-    parser.add_argument("--batch", type=int, default=8, help="lm-eval's batch size")
+    parser.add_argument("--batch", default="8", help="lm-eval's batch size, or auto")
     parser.add_argument("--window", type=int, default=2048)
     parser.add_argument("--plain", action="store_true", help="also score without shared prefixes")
     parser.add_argument("--json", type=Path)
@@ -205,11 +217,16 @@ def main() -> None:
         arguments.suite, arguments.data, arguments.referee or arguments.limit, arguments.subjects
     )
     theirs, their_spent = referee(model, tokenizer, part, arguments.batch, arguments.window)
-    whole = prompt_tokens(reader, exam) / prompt_tokens(reader, part)
+    tokens = prompt_tokens(reader, exam), prompt_tokens(reader, part)
+    whole = tokens[0] / tokens[1]
     result |= {
         "lm-eval questions": len(theirs),
         "lm-eval seconds": round(their_spent.clock, 1),
         "lm-eval core seconds": round(their_spent.cores, 1),
+        "lm-eval batch size": arguments.batch,
+        "lm-eval seconds of search for it, not in its time": round(their_spent.search, 1),
+        "prompt tokens, all questions": tokens[0],
+        "prompt tokens, lm-eval's questions": tokens[1],
         "lm-eval seconds for all, by tokens": round(their_spent.clock * whole, 1),
         "langraft accuracy on these": right(scores, part),
         "lm-eval accuracy on these": right(theirs, part),
@@ -218,7 +235,7 @@ def main() -> None:
         "times fewer core seconds": round(their_spent.cores * whole / spent.cores, 2),
     }
     for key, value in result.items():
-        print(f"{key:42} {value}")
+        print(f"{key:50} {value}")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
