@@ -14,6 +14,7 @@ Needs lm-eval (`make bench-setup`) in the Python that runs it:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import tempfile
@@ -178,6 +179,57 @@ def right(scores: dict[str, list[float]], exam: Exam) -> float:
     return sum("ABCD"[v.index(max(v))] == answers[k] for k, v in scores.items()) / len(scores)
 
 
+def alone(reader: Reader, exam: Exam, plain: bool) -> tuple[dict[str, list[float]], Spent, Any]:
+    """langraft's scores, time and figures; with `plain` also read without shared prefixes."""
+    scores, spent, summary = ours(reader, exam)
+    found: dict[str, Any] = {
+        "suite": exam.suite,
+        "questions": len(scores),
+        "threads": torch.get_num_threads(),
+        "langraft seconds": round(spent.clock, 1),
+        "langraft core seconds": round(spent.cores, 1),
+        "langraft accuracy": right(scores, exam),
+        "langraft interval": [summary["measures"]["accuracy"]["micro"][k] for k in ("low", "high")],
+        "langraft peak MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    if plain:
+        whole, plain_spent, _ = ours(dataclasses.replace(reader, share=False), exam)
+        found["plain seconds"] = round(plain_spent.clock, 1)
+        found["shared against plain, largest difference"] = furthest(scores, whole)
+    return scores, spent, found
+
+
+def beside(
+    reader: Reader, exam: Exam, part: Exam, batch: str, scores: dict[str, list[float]], spent: Spent
+) -> dict[str, Any]:
+    """lm-eval's figures on `part`, and the ratios: on the same questions both ways timed, and on
+    all of `exam`, lm-eval's time going by the tokens of its prompts.
+    """
+    theirs, their_spent = referee(reader.model, reader.tokenizer, part, batch, reader.window)
+    tokens = prompt_tokens(reader, exam), prompt_tokens(reader, part)
+    whole = tokens[0] / tokens[1]
+    same = spent if len(theirs) == len(scores) else ours(reader, part)[1]
+    return {
+        "lm-eval questions": len(theirs),
+        "lm-eval seconds": round(their_spent.clock, 1),
+        "lm-eval core seconds": round(their_spent.cores, 1),
+        "lm-eval batch size": batch,
+        "lm-eval seconds of search for it, not in its time": round(their_spent.search, 1),
+        "langraft seconds on these": round(same.clock, 1),
+        "langraft core seconds on these": round(same.cores, 1),
+        "langraft accuracy on these": right(scores, part),
+        "lm-eval accuracy on these": right(theirs, part),
+        "largest difference of a log-probability": furthest(scores, theirs),
+        "times faster on these": round(their_spent.clock / same.clock, 2),
+        "times fewer core seconds on these": round(their_spent.cores / same.cores, 2),
+        "prompt tokens, all questions": tokens[0],
+        "prompt tokens, lm-eval's questions": tokens[1],
+        "lm-eval seconds for all, by tokens": round(their_spent.clock * whole, 1),
+        "times faster on all, by tokens": round(their_spent.clock * whole / spent.clock, 2),
+        "times fewer core seconds on all": round(their_spent.cores * whole / spent.cores, 2),
+    }
+
+
 def main() -> None:
     """Print both, their ratio and their differences."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -187,57 +239,23 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="questions a subject, else all")
     parser.add_argument("--subjects", type=int, default=10)
     parser.add_argument("--referee", type=int, help="questions a subject that lm-eval reads")
-    parser.add_argument("--batch", default="8", help="lm-eval's batch size, or auto")
+    parser.add_argument("--batch", default="1", help="lm-eval's batch size, or auto")
     parser.add_argument("--window", type=int, default=2048)
     parser.add_argument("--plain", action="store_true", help="also score without shared prefixes")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    exam = slice_of(arguments.suite, arguments.data, arguments.limit, arguments.subjects)
-    model, tokenizer = load_model(arguments.model), load_tokenizer(arguments.model)
-    reader = Reader(model, tokenizer, arguments.window, "benchmark")
-    scores, spent, summary = ours(reader, exam)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result: dict[str, Any] = {
-        "suite": arguments.suite,
-        "questions": len(scores),
-        "threads": torch.get_num_threads(),
-        "langraft seconds": round(spent.clock, 1),
-        "langraft core seconds": round(spent.cores, 1),
-        "langraft accuracy": right(scores, exam),
-        "langraft interval": [summary["measures"]["accuracy"]["micro"][k] for k in ("low", "high")],
-        "langraft peak MiB": round(memory),
-    }
-    if arguments.plain:
-        import dataclasses
-
-        plain, plain_spent, _ = ours(dataclasses.replace(reader, share=False), exam)
-        result["plain seconds"] = round(plain_spent.clock, 1)
-        result["shared against plain, largest difference"] = furthest(scores, plain)
-    part = slice_of(
-        arguments.suite, arguments.data, arguments.referee or arguments.limit, arguments.subjects
+    given = parser.parse_args()
+    exam, part = (
+        slice_of(given.suite, given.data, limit, given.subjects)
+        for limit in (given.limit, given.referee or given.limit)
     )
-    theirs, their_spent = referee(model, tokenizer, part, arguments.batch, arguments.window)
-    tokens = prompt_tokens(reader, exam), prompt_tokens(reader, part)
-    whole = tokens[0] / tokens[1]
-    result |= {
-        "lm-eval questions": len(theirs),
-        "lm-eval seconds": round(their_spent.clock, 1),
-        "lm-eval core seconds": round(their_spent.cores, 1),
-        "lm-eval batch size": arguments.batch,
-        "lm-eval seconds of search for it, not in its time": round(their_spent.search, 1),
-        "prompt tokens, all questions": tokens[0],
-        "prompt tokens, lm-eval's questions": tokens[1],
-        "lm-eval seconds for all, by tokens": round(their_spent.clock * whole, 1),
-        "langraft accuracy on these": right(scores, part),
-        "lm-eval accuracy on these": right(theirs, part),
-        "largest difference of a log-probability": furthest(scores, theirs),
-        "times faster": round(their_spent.clock * whole / spent.clock, 2),
-        "times fewer core seconds": round(their_spent.cores * whole / spent.cores, 2),
-    }
+    model, tokenizer = load_model(given.model), load_tokenizer(given.model)
+    reader = Reader(model, tokenizer, given.window, "benchmark")
+    scores, spent, result = alone(reader, exam, given.plain)
+    result |= beside(reader, exam, part, given.batch, scores, spent)
     for key, value in result.items():
         print(f"{key:50} {value}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class Suite:
         language: of its questions, `en` or `zh`; for single subjects see `ENGLISH`.
         files: matches a path of the suite, whatever its case; the groups `subject` and `split` say
             what the file is.
-        named: matches a folder's name that can only be this suite's, for archives of several.
+        named: matches a folder's name that can only be this suite's, for archives of several; `ANY`
+            for files that may lie anywhere.
         split, shots_from: the splits that are scored and that worked examples come from.
         shots: worked examples shown, unless asked otherwise.
         licence: of the published data; langraft ships none of it.
@@ -41,6 +42,7 @@ class Suite:
     measure: str = "accuracy"
 
 
+ANY = r"$"
 _ONE_CSV = r"(?:^|/)(?P<split>dev|val|test)/(?P<subject>[^/]+?)(?:_(?:dev|val|test))?\.csv$"
 _LONG = "|".join(map(re.escape, reading.LONGBENCH))
 _FILE = r"[^/]*\.(?:jsonl|json|parquet)$"
@@ -60,6 +62,11 @@ ENGLISH = {
     "en",
     *("English_MCQs", "English_Fill_in_Blanks", "English_Reading_Comp", "English_Cloze_Test"),
 }
+
+
+def _own(title: str, language: str) -> Suite:
+    """A user's own questions, asked in a language."""
+    return Suite(title, language, letters.user_csv, files=r"\.csv$", named=ANY, shots=0)
 
 
 def _exam(title: str, language: str, named: str, licence: str, split: str = "test") -> Suite:
@@ -178,5 +185,6 @@ SUITES = {
         licence="MIT",
         measure="score",
     ),
-    "csv": Suite("your own csv", "en", letters.user_csv, files=r"\.csv$", named=r"$", shots=0),
+    "csv": _own("your own csv", "en"),
+    "csv-zh": _own("your own csv in Chinese", "zh"),
 }
