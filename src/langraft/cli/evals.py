@@ -83,10 +83,18 @@ def eval_mismatch(
             *cells(line.as_json()["score"])[:2],
             f"{100 * line.moves:+.1f}",
             f"{100 * line.distance:.1f}",
+            "yes" if line.explains else "no",
         )
         for line in lines
     ]
-    columns = ("changed", "score", "95 % interval", "moves by", "from the published")
+    columns = (
+        "changed",
+        "score",
+        "95 % interval",
+        "moves by",
+        "from the published",
+        "in the interval",
+    )
     console.print(table(f"{SUITES[suite].title}, published {published}", columns, rows))
     answer({"published": published, "settings": [line.as_json() for line in lines]}, json_)
 

@@ -43,7 +43,13 @@ class Suite:
 
 
 ANY = r"$"
-_ONE_CSV = r"(?:^|/)(?P<split>dev|val|test)/(?P<subject>[^/]+?)(?:_(?:dev|val|test))?\.csv$"
+# One file a subject and split: the authors' csv, or the hub's parquet, whose folder `all` holds
+# every subject again.
+_EXAM = (
+    r"(?:^|/)(?:(?P<split>dev|val|test)/(?P<subject>[^/]+?)(?:_(?:dev|val|test))?\.csv"
+    r"|(?P<hub_subject>(?!all/)[^/]+)/(?:[^/]*-)?(?P<hub_split>dev|validation|val|test)"
+    r"(?:-\d+-of-\d+|/\d+)?\.parquet)$"
+)
 _LONG = "|".join(map(re.escape, reading.LONGBENCH))
 _FILE = r"[^/]*\.(?:jsonl|json|parquet)$"
 _RECORDS = rf"(?P<split>train|dev|validation|val|test){_FILE}"
@@ -70,9 +76,9 @@ def _own(title: str, language: str) -> Suite:
 
 
 def _exam(title: str, language: str, named: str, licence: str, split: str = "test") -> Suite:
-    """A folder of csv files, one a subject and split."""
+    """A folder of csv or parquet files, one a subject and split."""
     reader = letters.exam_csv
-    return Suite(title, language, reader, _ONE_CSV, named, split=split, licence=licence)
+    return Suite(title, language, reader, _EXAM, named, split=split, licence=licence)
 
 
 def _records(
