@@ -7,10 +7,11 @@ import json
 import shutil
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
+import huggingface_hub.constants
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -81,6 +82,29 @@ def test_c3_and_gsm8k_of_the_material(material: Path) -> None:
     assert len(gsm.subjects[0].questions) == 1319
     assert gsm.subjects[0].questions[0].targets == ("18",)
     assert len(gsm.subjects[0].shots) == 8
+
+
+def test_fewclue_of_the_material_is_asked_as_multiple_choice(material: Path) -> None:
+    exam = load_exam("fewclue", ARCHIVE, material)
+    counts = {s.key: len(s.questions) for s in exam.subjects}
+    assert counts == {
+        "bustm": 1772,
+        "cluewsc": 976,
+        "csl": 2838,
+        "eprstmt": 610,
+        "ocnli": 2520,
+        "tnews": 2010,
+    }
+    assert exam.skipped == {}
+    by_key = {s.key: s for s in exam.subjects}
+    news = by_key["tnews"].questions[0]
+    assert (news.labels, news.answers) == ("ABCDEFGHIJKLMNO", ("A",))
+    assert (news.options[0], news.text.split("\n")[0]) == ("故事", "农村依然很重视土葬")
+    assert by_key["eprstmt"].questions[0].answers == ("B",)  # a complaint
+    assert "指的是否为“毛豆”" in by_key["cluewsc"].questions[0].text
+    assert "、" in by_key["csl"].questions[0].text
+    shares = Counter(q.answers[0] for q in by_key["ocnli"].questions)
+    assert shares == {"A": 840, "B": 840, "C": 840}
 
 
 def test_agieval_holds_three_to_five_worked_examples(material: Path) -> None:
@@ -368,7 +392,7 @@ def test_every_row_of_the_table_compiles_and_names_a_licence() -> None:
 
 
 def test_a_folder_of_several_suites_says_what_it_holds(material: Path, tmp_path: Path) -> None:
-    whole = {"mmlu", "cmmlu", "ceval", "c3", "gsm8k", "cmrc2018", "xquad"}
+    whole = {"mmlu", "cmmlu", "ceval", "c3", "fewclue", "gsm8k", "cmrc2018", "xquad"}
     assert set(held_suites(ARCHIVE, material)) == whole
     assert held_suites(SAMPLES, material) == ["agieval", "gaokao"]
     write(tmp_path / "mine.csv", OWN)

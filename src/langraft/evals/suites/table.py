@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langraft.evals.suites import exams, letters, published, reading
+from langraft.evals.suites import clue, exams, letters, published, reading
 from langraft.evals.suites.question import Subject
 
 Reader = Callable[[Mapping[str, bytes], re.Pattern[str], str, str], list[Subject]]
@@ -127,6 +127,17 @@ SUITES = {
         files=r"(?:^|/)c3-(?P<subject>[dm])-(?P<split>train|dev|test)\.json$",
         named=r"c3",
         shots_from="train",
+        shots=0,
+        licence="research",
+    ),
+    "fewclue": Suite(
+        "FewCLUE",
+        "zh",
+        clue.fewclue,
+        files=rf"(?:^|/)(?P<subject>{'|'.join(clue.TASKS)})/(?P<split>test_public|train_0)\.json$",
+        named=r"fewclue",
+        split="test_public",
+        shots_from="train_0",
         shots=0,
         licence="research",
     ),
