@@ -22,13 +22,14 @@ HELD = {
     "agieval": ("benchmarks/format_samples/agieval", 21, 21),
     "gaokao": ("benchmarks/format_samples/gaokao-bench", 14, 14),
     "c3": (ARCHIVE, 2, 2),
+    "fewclue": (ARCHIVE, 6, 2),
     "gsm8k": (ARCHIVE, 1, 1),
     "cmrc2018": (ARCHIVE, 1, 1),
     "xquad": (ARCHIVE, 2, 2),
 }
 PROTOCOLS_OF = {
     **{key: {"colossal", "colossal-2023", "lm-eval", "generate"} for key in ("mmlu", "gsm8k")},
-    **{key: set(PROTOCOLS) for key in ("cmmlu", "ceval", "c3")},
+    **{key: set(PROTOCOLS) for key in ("cmmlu", "ceval", "c3", "fewclue")},
     **{key: {"colossal", "colossal-2023", "generate"} for key in ("agieval", "gaokao")},
     **{key: {"generate"} for key in ("cmrc2018", "xquad")},
 }
