@@ -213,8 +213,6 @@ def _parts(
                 f"{checkpoint.folder}: llama.cpp's {architecture.gguf.name} models have no place "
                 f"for the tensor {name!r}"
             )
-        if name == EMBEDDING and tensor.shape[0] < 1:
-            raise BadInput(f"{checkpoint.folder}: the embedding has no rows")
         kind = kind_of(mix, ours, tensor.shape, layers=layers, tied=tied)
         rotated = architecture.permuted and name.split(".")[-2] in ("q_proj", "k_proj")
         head = head_size(config) if rotated else 1
