@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ PROMPT = "第一条 为了保护公民、法人和其他组织的合法权益，
 READY_SECONDS = 120
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """`langraft serve`, as a user starts it."""
     command = [sys.executable, "-m", "langraft", "serve", str(file), "--port", "0", "--name", "m"]
@@ -51,7 +51,7 @@ async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str
         process.wait()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def direct(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """xllamacpp's server, in the same process that our engine uses."""
     settings = SETTINGS | {"model": str(file), "context": 512, "slots": slots, "key": "k"}
@@ -80,13 +80,12 @@ async def ready(place: str, headers: dict[str, str]) -> None:
     """Wait for /health."""
     limit = time.monotonic() + READY_SECONDS
     async with httpx2.AsyncClient(headers=headers) as http:
-        while True:
-            try:
+        while time.monotonic() < limit:
+            with contextlib.suppress(httpx2.TransportError):
                 if (await http.get(f"{place}/health")).status_code == 200:
                     return
-            except httpx2.TransportError:
-                assert time.monotonic() < limit
             await asyncio.sleep(0.1)
+    raise SystemExit(f"{place}: not ready after {READY_SECONDS} s")
 
 
 async def one(http: httpx2.AsyncClient, place: str, tokens: int) -> tuple[int, float]:
