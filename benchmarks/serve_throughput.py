@@ -3,8 +3,9 @@
     python benchmarks/serve_throughput.py FILE.gguf [--clients 1,4,16] [--tokens 48] [--json FILE]
 
 Both run the same worker process with the same settings and 16 slots, one after the other and in
-alternation, `--rounds` times; every client streams one completion after another. The first byte's
-difference is that of the medians with one client.
+alternation, `--rounds` times; every client streams one completion after another, each over a
+connection of its own, since xllamacpp's server closes kept ones under a client that uses them. The
+first byte's difference is that of the medians with one client.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from langraft.serve.worker import SETTINGS
 
 PROMPT = "第一条 为了保护公民、法人和其他组织的合法权益，"
 READY_SECONDS = 120
+FRESH = httpx2.Limits(max_keepalive_connections=0)
 
 
 @contextlib.asynccontextmanager
@@ -117,7 +119,7 @@ async def load(server: Any, file: Path, clients: list[int], tokens: int, each: i
     firsts: list[float] = []
     async with (
         server(file, max(clients)) as (place, headers),
-        httpx2.AsyncClient(headers=headers, timeout=300) as http,
+        httpx2.AsyncClient(headers=headers, timeout=300, limits=FRESH) as http,
     ):
 
         async def client() -> list[tuple[int, float]]:
