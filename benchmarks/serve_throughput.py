@@ -3,21 +3,22 @@
     python benchmarks/serve_throughput.py FILE.gguf [--clients 1,4,16] [--tokens 48] [--json FILE]
 
 Both run the same worker process with the same settings and 16 slots, one after the other and in
-alternation, `--rounds` times; every client streams one completion after another. The first byte's
-difference is that of the medians with one client.
+alternation, `--rounds` times; every client streams one completion after another, each over a
+connection of its own, since xllamacpp's server closes kept ones under a client that uses them. The
+first byte's difference is that of the medians with one client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from langraft.serve.worker import SETTINGS
 
 PROMPT = "第一条 为了保护公民、法人和其他组织的合法权益，"
 READY_SECONDS = 120
+FRESH = httpx2.Limits(max_keepalive_connections=0)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """`langraft serve`, as a user starts it."""
     command = [sys.executable, "-m", "langraft", "serve", str(file), "--port", "0", "--name", "m"]
@@ -51,7 +53,7 @@ async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str
         process.wait()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def direct(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """xllamacpp's server, in the same process that our engine uses."""
     settings = SETTINGS | {"model": str(file), "context": 512, "slots": slots, "key": "k"}
@@ -80,13 +82,12 @@ async def ready(place: str, headers: dict[str, str]) -> None:
     """Wait for /health."""
     limit = time.monotonic() + READY_SECONDS
     async with httpx2.AsyncClient(headers=headers) as http:
-        while True:
-            try:
+        while time.monotonic() < limit:
+            with contextlib.suppress(httpx2.TransportError):
                 if (await http.get(f"{place}/health")).status_code == 200:
                     return
-            except httpx2.TransportError:
-                assert time.monotonic() < limit
             await asyncio.sleep(0.1)
+    raise SystemExit(f"{place}: not ready after {READY_SECONDS} s")
 
 
 async def one(http: httpx2.AsyncClient, place: str, tokens: int) -> tuple[int, float]:
@@ -118,7 +119,7 @@ async def load(server: Any, file: Path, clients: list[int], tokens: int, each: i
     firsts: list[float] = []
     async with (
         server(file, max(clients)) as (place, headers),
-        httpx2.AsyncClient(headers=headers, timeout=300) as http,
+        httpx2.AsyncClient(headers=headers, timeout=300, limits=FRESH) as http,
     ):
 
         async def client() -> list[tuple[int, float]]:
