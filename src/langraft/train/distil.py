@@ -9,7 +9,7 @@ the states it really has.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from langraft.train.engine import StepWork
 from langraft.train.fit import Fit
 from langraft.train.lessons import Lessons, Reader, cast_once, kept, observe, recite, shallow
 from langraft.train.objectives import packed_hidden
-from langraft.train.regression import conditional_rows, output_work
+from langraft.train.regression import output_work
 
 LESSONS, STATES = "lessons.safetensors", "states.safetensors"
 INPUT, OUTPUT = "input rows", "output rows"
@@ -67,20 +67,14 @@ def read_states(model: PreTrainedModel, reader: Reader, settings: Distil, path: 
 
 
 def fit_output(
-    old_VD: Tensor,
-    pieces: Sequence[Sequence[int]],
-    states: Lessons,
-    settings: Distil,
-    fit: Fit,
-    seed: int,
+    start: Tensor, old_VD: Tensor, states: Lessons, settings: Distil, fit: Fit, seed: int
 ) -> tuple[Tensor, dict[str, Any]]:
-    """The new output rows, fitted on `states` from the conditional rows, and the loop's numbers.
+    """The new output rows, fitted on `states` from `start`, and the loop's numbers.
 
     Args:
+        start: shape (pieces, D), float32.
         old_VD: the base's output matrix on the CPU: this fit is small enough for the processor.
-        pieces: the base ids that spell each new piece.
     """
-    start = conditional_rows(old_VD, pieces, states)
     rows, numbers = fit(start, lambda new: output_work(new, start, old_VD, states, settings, seed))
     return rows, {**numbers, "positions": states.ids.numel()}
 

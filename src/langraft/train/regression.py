@@ -17,7 +17,9 @@ from langraft.train.lessons import Lessons
 CHUNK_ROWS = 1_024
 
 
-def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: Lessons) -> Tensor:
+def conditional_rows(
+    head_VD: Tensor, pieces: Sequence[Sequence[int]], states_ND: Tensor, occurrences: Tensor
+) -> Tensor:
     """Where output rows start: the first sub-token's row, lowered by how rarely the rest follows.
 
     p(piece) = p(first sub-token) p(rest | first). The first factor has the first sub-token's row;
@@ -26,17 +28,17 @@ def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: 
 
     Args:
         head_VD: the base's output matrix, shape (V, D).
+        states_ND: states that the rows will meet.
+        occurrences: of each id in text, shape (V + pieces,).
 
     Returns:
         shape (pieces, D).
     """
-    vocabulary = head_VD.shape[0]
-    counts = torch.bincount(lessons.ids, minlength=vocabulary + len(pieces)).float()
+    old, new = occurrences.float().split([head_VD.shape[0], len(pieces)])
     firsts = torch.tensor([ids[0] for ids in pieces])
-    new = counts[vocabulary : vocabulary + len(pieces)]
-    opened = counts[:vocabulary].scatter_add(0, firsts, new)
-    share = torch.log((new + 0.5) / (opened[firsts] + 1.0 + 0.005 * len(pieces)))
-    mean = lessons.states.float().mean(0)
+    opened = old.scatter_add(0, firsts, new)[firsts]
+    share = torch.log((new + 0.5) / (opened + 1.0 + 0.005 * len(pieces)))
+    mean = states_ND.float().mean(0)
     return head_VD[firsts] + share[:, None] * (mean / (mean @ mean))
 
 
