@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from langraft.recipe import Distil
 from langraft.train.engine import StepWork
+from langraft.train.fit import Moving
 from langraft.train.lessons import Lessons
 
 CHUNK_ROWS = 1_024
@@ -43,14 +44,10 @@ def conditional_rows(
 
 
 def output_work(
-    new: nn.Parameter,
-    start: Tensor,
-    old_VD: Tensor,
-    lessons: Lessons,
-    settings: Distil,
-    seed: int,
+    moving: Moving, old_VD: Tensor, lessons: Lessons, settings: Distil, seed: int
 ) -> Callable[[int], StepWork]:
-    """Softmax regression of the next token on the states, old rows frozen, pulled to `start`.
+    """Softmax regression of the next token on the states, old rows frozen, each row's own shift
+    pulled to zero; the shift of all is free.
 
     What the old rows add to each position's softmax never changes, so it is computed once: every
     step sees the whole vocabulary exactly, at the cost of the new rows.
@@ -64,12 +61,12 @@ def output_work(
     def loss(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         chosen = torch.randint(len(at), (count,), generator=generator)
-        logits = (states[chosen] @ new.to(states.dtype).T).float()
+        logits = (states[chosen] @ moving.rows().to(states.dtype).T).float()
         mass = torch.logaddexp(logits.logsumexp(-1), old_mass[chosen])
         target = targets[chosen]
         own = logits.gather(1, (target - first).clamp(min=0)[:, None])[:, 0]
         gold = torch.where(target >= first, own, old_gold[chosen])
-        return (mass - gold).sum() + ridge * (new - start).square().sum()
+        return (mass - gold).sum() + ridge * moving.own.square().sum()
 
     return lambda step: StepWork([partial(loss, step)], count, count)
 

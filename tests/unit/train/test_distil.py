@@ -24,6 +24,7 @@ from langraft.graft.starts import Knowledge
 from langraft.recipe import Distil
 from langraft.tokenizer.segments import subtokens
 from langraft.train import attention, distil, fit
+from langraft.train.fit import Moving
 from langraft.train.lessons import (
     AT_ONCE_CHARACTERS,
     LESSON_CHARACTERS,
@@ -154,10 +155,9 @@ def test_conditional_rows_by_hand() -> None:
         torch.testing.assert_close(found[row], wanted, atol=1e-5, rtol=1e-5)
 
 
-def _regression(new: nn.Parameter, old: torch.Tensor, ridge: float) -> tuple[torch.Tensor, int]:
+def _regression(moving: Moving, old: torch.Tensor, ridge: float) -> tuple[torch.Tensor, int]:
     settings = SETTINGS.model_copy(update={"ridge": ridge, "output_batch": 40})
-    start = torch.zeros_like(new.data)
-    work = output_work(new, start, old, _lessons(), settings, 7)(2)
+    work = output_work(moving, old, _lessons(), settings, 7)(2)
     return work.micro_batches[0](), work.count
 
 
@@ -169,25 +169,33 @@ def _chosen() -> torch.Tensor:
 def test_the_regression_is_cross_entropy_over_the_whole_vocabulary() -> None:
     generator = torch.Generator().manual_seed(2)
     old = torch.randn(5, 8, generator=generator)
-    new = nn.Parameter(torch.randn(2, 8, generator=generator))
-    loss, count = _regression(new, old, ridge=0.0)
+    moving = Moving.of(torch.randn(2, 8, generator=generator))
+    moving.shift.data += torch.randn(8, generator=generator)
+    moving.own.data += torch.randn(2, 8, generator=generator)
+    loss, count = _regression(moving, old, ridge=0.0)
     loss.backward()
     lessons, at = _lessons(), _chosen()
-    twin = nn.Parameter(new.detach().clone())
+    twin = nn.Parameter(moving.rows().detach())
     logits = (lessons.states[at] @ torch.cat([old, twin]).to(torch.bfloat16).T).float()
     wanted = F.cross_entropy(logits, lessons.ids[at + 1], reduction="sum")
     wanted.backward()
     assert count == 40
     torch.testing.assert_close(loss / 40, wanted / 40, atol=1e-4, rtol=0)
-    torch.testing.assert_close(new.grad / 40, twin.grad / 40, atol=2e-3, rtol=0.01)
+    assert moving.own.grad is not None and twin.grad is not None
+    torch.testing.assert_close(moving.own.grad / 40, twin.grad / 40, atol=2e-3, rtol=0.01)
+    torch.testing.assert_close(moving.shift.grad, moving.own.grad.sum(0))
 
 
 def test_the_ridge_is_a_weight_on_the_squared_distance() -> None:
-    """Per position: ridge x distance^2 / positions, whatever the number drawn at a step."""
+    """Per position: ridge x distance^2 / positions, whatever the number drawn at a step; what all
+    rows move together costs nothing.
+    """
     old = torch.zeros(5, 8)
-    new = nn.Parameter(torch.full((2, 8), 0.5))
-    without, count = _regression(new, old, ridge=0.0)
-    with_ridge, _ = _regression(new, old, ridge=3.0)
+    moving = Moving.of(torch.zeros(2, 8))
+    moving.own.data += 0.5
+    moving.shift.data += 7.0
+    without, count = _regression(moving, old, ridge=0.0)
+    with_ridge, _ = _regression(moving, old, ridge=3.0)
     assert float((with_ridge - without).detach()) / count == pytest.approx(
         3.0 * 16 * 0.25 / 7, rel=1e-4
     )
