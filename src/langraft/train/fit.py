@@ -39,7 +39,9 @@ class Moving:
     @classmethod
     def of(cls, start: Tensor) -> Moving:
         """Not moved yet."""
-        return cls(start, nn.Parameter(torch.zeros_like(start[0])), nn.Parameter(torch.zeros_like(start)))
+        return cls(
+            start, nn.Parameter(torch.zeros_like(start[0])), nn.Parameter(torch.zeros_like(start))
+        )
 
     def rows(self) -> Tensor:
         """Where they are now."""
