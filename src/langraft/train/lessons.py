@@ -130,9 +130,10 @@ def lesson_texts(texts: Sequence[str], seed: int, size: int) -> list[str]:
     return [found[i] for i in order]
 
 
-def _sample(reader: Reader, size: int) -> tuple[list[str], list[list[int]]]:
-    """Texts of `size` characters, at most SAMPLE_CHARACTERS in all, and their ids."""
-    texts = lesson_texts(reader.texts, reader.seed, size)[: SAMPLE_CHARACTERS // size]
+def _sample(reader: Reader, size: int, wanted: int = 0) -> tuple[list[str], list[list[int]]]:
+    """Texts of `size` characters, as many as `wanted` tokens can be chosen from, and their ids."""
+    most = max(SAMPLE_CHARACTERS, 8 * wanted) // size
+    texts = lesson_texts(reader.texts, reader.seed, size)[:most]
     return texts, reader.extended.encode_batch(texts)
 
 
@@ -182,7 +183,7 @@ def observe(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
     `model` is cut off at the depth whose states are wanted. Stops after `positions` states, or
     when the texts do, which are chosen to cover the new pieces.
     """
-    texts, encoded = _sample(reader, LESSON_CHARACTERS)
+    texts, encoded = _sample(reader, LESSON_CHARACTERS, positions)
     chosen = [texts[number] for number in covering(encoded, reader.base.size, positions)]
 
     def lesson(text: str) -> tuple[list[int], list[int], list[int]]:
