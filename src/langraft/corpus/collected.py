@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.account import SNIPPET
+from langraft.corpus.kernels.texts import Texts, gather
 from langraft.corpus.plan import Plan
 
 Numbers = npt.NDArray[np.int64]
@@ -57,9 +58,10 @@ class Documents:
         """The numbers of a source's documents that are in."""
         return np.flatnonzero(self.alive & (self.source == source))
 
-    def key(self, number: int) -> bytes:
-        """The 128-bit key of a document."""
-        return bytes(self.keys[number].astype(">u8").tobytes())
+    def hex_keys(self) -> list[str]:
+        """The 128-bit key of every document in hexadecimal."""
+        digits = self.keys.astype(">u8").tobytes().hex()
+        return [digits[place : place + 32] for place in range(0, len(digits), 32)]
 
 
 def load(folder: Path, parts: Sequence[str]) -> Documents:
@@ -121,11 +123,14 @@ class Reader:
         for stream in self._open.values():
             stream.close()
 
+    def _path(self, part: int) -> Path:
+        return self._folder / f"{self._documents.parts[part]}.text"
+
     def _shard(self, part: int) -> BinaryIO:
         if part not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[part] = (self._folder / f"{self._documents.parts[part]}.text").open("rb")
+            self._open[part] = self._path(part).open("rb")
         return self._open[part]
 
     def text(self, number: int, most: int | None = None) -> str:
@@ -136,6 +141,18 @@ class Reader:
         stream.seek(int(documents.start[number]))
         found = stream.read(size if most is None else min(size, most))
         return found.decode() if most is None else found.decode(errors="ignore")
+
+    def texts(self) -> Texts:
+        """The texts of all documents; each shard is read through once, as far as it is wanted."""
+        documents = self._documents
+        offsets = np.zeros(len(documents) + 1, np.int64)
+        np.cumsum(documents.size, out=offsets[1:])
+        data = np.empty(offsets[-1], np.uint8)
+        for part in np.unique(documents.part).tolist():
+            members = np.flatnonzero(documents.part == part)
+            shard = np.memmap(self._path(part), np.uint8, "r")
+            gather(shard, documents.start[members], documents.size[members], data, offsets[members])
+        return Texts(data, offsets)
 
     def place(self, number: int) -> str:
         """The file and line a document came from."""

@@ -68,9 +68,6 @@ def _number(gram: Any, index: Any) -> Any:
     """The number of `gram` in `index`, or -1; without an index, the gram itself."""
     if len(index.keys) == 0:
         return np.int64(gram)
-    bit = gram >> np.uint64(64 - FILTER_BITS)
-    if not index.sieve[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1:
-        return np.int64(-1)
     mask = np.uint64(len(index.keys) - 1)
     place = gram & mask
     while index.keys[place] != 0:
@@ -89,9 +86,19 @@ def _mixed(value: Any) -> Any:
 
 
 @_jit
+def _possible(gram: Any, sieve: Any) -> Any:
+    """Whether a gram may be in the index: almost always the whole answer. It stands apart from
+    `_row`, because handing arrays back for every token costs more than all else.
+    """
+    if len(sieve) == 0:
+        return True
+    bit = gram >> np.uint64(64 - FILTER_BITS)
+    return (sieve[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1) != 0
+
+
+@_jit
 def _row(rows: Any, count: Any, document: Any, gram: Any, start: Any, stop: Any, index: Any) -> Any:
     """Write a match behind the `count` rows there are, if `gram` is one; the rows, maybe moved."""
-    gram = _mixed(gram) | np.uint64(1)
     number = _number(gram, index)
     if number == -1 and len(index.keys) > 0:
         return rows, count
@@ -141,11 +148,12 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
     for _ in range(n):
         power *= np.uint64(BASE)
     hashes, starts = np.zeros(n, np.uint64), np.zeros(n, np.int64)
+    sieve = index.sieve
     rows, count = np.empty((1024, 4), np.int64), 0
     for document in range(len(offsets) - 1):
         begin, end = offsets[document], offsets[document + 1]
         rolling, line = np.uint64(0), np.uint64(0)
-        tokens, line_tokens, line_start = 0, 0, 0
+        tokens, line_tokens, line_start, slot = 0, 0, 0, 0
         position = stop = begin
         while position <= end:
             code = codes[position] if position < end else np.uint32(LINE_END)
@@ -153,15 +161,16 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
                 if code == LINE_END:
                     alone = position == end and tokens == line_tokens
                     if (LEAST if alone else shortest) <= line_tokens < n:
-                        whole, at = line + np.uint64(line_tokens), line_start - begin
-                        rows, count = _row(rows, count, document, whole, at, stop - begin, index)
+                        whole = _mixed(line + np.uint64(line_tokens)) | np.uint64(1)
+                        if _possible(whole, sieve):
+                            at, to = line_start - begin, stop - begin
+                            rows, count = _row(rows, count, document, whole, at, to, index)
                     line, line_tokens = np.uint64(0), 0
                 position += 1
                 continue
             start = position
             token, position = _token(codes, position, end, table)
             stop = position
-            slot = tokens % n
             # the polynomial of the last n tokens: shifted, one in, one out
             rolling = rolling * np.uint64(BASE) + token - hashes[slot] * power
             hashes[slot], starts[slot] = token, start
@@ -169,8 +178,10 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
             if line_tokens == 0:
                 line_start = start
             tokens, line_tokens = tokens + 1, line_tokens + 1
-            if tokens >= n:
-                at = starts[tokens % n] - begin
-                rows, count = _row(rows, count, document, rolling, at, stop - begin, index)
+            slot = slot + 1 if slot + 1 < n else 0  # now of the oldest of the n tokens
+            gram = _mixed(rolling) | np.uint64(1)
+            if tokens >= n and _possible(gram, sieve):
+                at = starts[slot] - begin
+                rows, count = _row(rows, count, document, gram, at, stop - begin, index)
         hashes[:] = 0
     return rows[:count]

@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled, inlined
 from langraft.corpus.kernels.texts import Texts
-from langraft.corpus.kernels.unicode import SPACE, UNSPACED_BIT, WORD, classes, decode, lower
+from langraft.corpus.kernels.unicode import (
+    SPACE,
+    UNSPACED_BIT,
+    WORD,
+    classes,
+    decode,
+    lower,
+    space_starts,
+)
 
 KEY_BYTES = 16  # 64 bits are too short: at 5 billion documents one collision is expected
 _BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
@@ -44,7 +52,7 @@ def document_keys(texts: Texts) -> list[bytes]:
     """The 128-bit BLAKE2b hash of every text without its white space: layout does not make a
     document new.
     """
-    data, offsets = _without_space(texts.data, texts.offsets, classes())
+    data, offsets = _without_space(texts.data, texts.offsets, classes(), space_starts())
     view, places = memoryview(data), offsets.tolist()
     return [
         hashlib.blake2b(view[start:end], digest_size=KEY_BYTES).digest()
@@ -69,21 +77,21 @@ def signatures(texts: Texts, bands: int, rows: int, ngram: int) -> Signatures:
 
 
 @compiled
-def _without_space(data: Any, offsets: Any, table: Any) -> Any:
+def _without_space(data: Any, offsets: Any, table: Any, starts: Any) -> Any:
     out = np.empty(len(data), np.uint8)
     places = np.zeros(len(offsets), np.int64)
     size = 0
     for text in range(len(offsets) - 1):
-        at = offsets[text]
-        while at < offsets[text + 1]:
-            point, following = decode(data, at)
-            if table[point] & SPACE:
-                at = following
-                continue
-            while at < following:
-                out[size] = data[at]
-                size += 1
-                at += 1
+        at, end = offsets[text], offsets[text + 1]
+        while at < end:
+            if starts[data[at]]:
+                point, following = decode(data, at)
+                if table[point] & SPACE:
+                    at = following
+                    continue
+            out[size] = data[at]
+            size += 1
+            at += 1
         places[text + 1] = size
     return out[:size], places
 
