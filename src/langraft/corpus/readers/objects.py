@@ -46,14 +46,16 @@ def _lines(data: bytes) -> int:
     An object that goes on in the next line could not: what stands there would be a comma or a
     closing bracket. So if arrow finds as many objects as lines, it found one in each.
     """
+    if not data:
+        return 0
     found = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(found == LINE_END)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
     starts = np.append(0, ends[:-1] + 1)
     last = found[ends - 1]
-    last = np.where(last == RETURN, found[ends - 2], last)
-    well = len(data) and (found[starts] == OPENING).all() and (last == CLOSING).all()
+    last = np.where(last == RETURN, found[np.maximum(ends - 2, 0)], last)
+    well = (found[starts] == OPENING).all() and (last == CLOSING).all()
     return len(ends) if well else 0
 
 
