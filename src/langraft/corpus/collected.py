@@ -58,6 +58,14 @@ class Documents:
         """The numbers of a source's documents that are in."""
         return np.flatnonzero(self.alive & (self.source == source))
 
+    def places(
+        self, names: Sequence[Sequence[str]], chosen: Sequence[int] | slice = slice(None)
+    ) -> list[str]:
+        """The file and line that documents came from; `names` are the files of every source."""
+        columns = (self.source[chosen], self.file[chosen], self.line[chosen])
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [f"{names[source][file]}:{line}" for source, file, line in rows]
+
     def hex_keys(self) -> list[str]:
         """The 128-bit key of every document in hexadecimal."""
         digits = self.keys.astype(">u8").tobytes().hex()
@@ -148,19 +156,15 @@ class Reader:
         offsets = np.zeros(len(documents) + 1, np.int64)
         np.cumsum(documents.size, out=offsets[1:])
         data = np.empty(offsets[-1], np.uint8)
-        for part in np.unique(documents.part).tolist():
-            members = np.flatnonzero(documents.part == part)
+        filled = documents.size > 0  # a shard of empty texts is an empty file, and cannot be mapped
+        for part in np.unique(documents.part[filled]).tolist():
+            members = np.flatnonzero(filled & (documents.part == part))
             shard = np.memmap(self._path(part), np.uint8, "r")
             gather(shard, documents.start[members], documents.size[members], data, offsets[members])
         return Texts(data, offsets)
 
-    def place(self, number: int) -> str:
-        """The file and line a document came from."""
-        documents = self._documents
-        names = self._plan.names[documents.source[number]]
-        return f"{names[documents.file[number]]}:{documents.line[number]}"
-
     def example(self, number: int) -> dict[str, Any]:
         """What an account shows of a document."""
         text = self.text(number, 4 * SNIPPET)[:SNIPPET]
-        return {"place": self.place(number), "snippet": text}
+        (place,) = self._documents.places(self._plan.names, [number])
+        return {"place": place, "snippet": text}

@@ -79,9 +79,9 @@ def write_frame(plan: Plan, name: str) -> str:
     documents = Documents(parts=parts, keys=keys, **columns)
     (source,) = {plan.corpus.sources[number] for number in np.unique(documents.source).tolist()}
     like = Document(f"{source.name}-", "", source.name, source.language, source.bucket)
-    with Reader(plan, documents) as reader, appearing(folder / f"{name}.zst") as path:
-        metas = _metas(plan, documents, reader, bins)
-        lines = lines_of(reader.texts(), documents.hex_keys(), like, metas)
+    texts = Reader(plan, documents).texts()
+    lines = lines_of(texts, documents.hex_keys(), like, _metas(plan, documents, bins))
+    with appearing(folder / f"{name}.zst") as path:
         path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines))
     return finish(folder, name, {"documents": len(documents)})
 
@@ -109,24 +109,24 @@ def lines_of(
     return b"".join(parts)
 
 
-def _metas(
-    plan: Plan, documents: Documents, reader: Reader, bins: Numbers
-) -> Iterator[dict[str, Any]]:
+def _metas(plan: Plan, documents: Documents, bins: Numbers) -> Iterator[dict[str, Any]]:
     """Where each document comes from, what the steps noted of it, and what was decided."""
     wanted, binned = plan.corpus.dedup.rehydrate, plan.corpus.buckets.count > 1
     decided = (documents.cluster, documents.grade, documents.weight, bins)
     rows = zip(*(column.tolist() for column in decided), strict=True)
-    for number, (noted, row) in enumerate(zip(_notes(plan, documents), rows, strict=True)):
-        cluster, grade, weight, bin_ = row
-        meta = {"place": reader.place(number), **noted}
+    for place, noted, row in zip(
+        documents.places(plan.names), _notes(plan, documents), rows, strict=True
+    ):
+        cluster, grade, weight, number = row
+        meta = {"place": place, **noted}
         if cluster > 1:
             meta["cluster"] = cluster
         if grade:
             meta["grade"] = GRADES[grade]
         if wanted:
             meta["weight"] = weight
-        if binned and bin_ >= 0:
-            meta["bin"] = bin_
+        if binned and number >= 0:
+            meta["bin"] = number
         yield meta
 
 
