@@ -16,7 +16,8 @@ import numpy.typing as npt
 import regex
 
 from langraft.corpus.kernels.compiling import compiled, inlined
-from langraft.corpus.kernels.markup import BASIS, ENTITIES, PRIME, TAGS, html_share, names
+from langraft.corpus.kernels.hashing import BASIS, MIX, fnv
+from langraft.corpus.kernels.markup import ENTITIES, TAGS, html_share, names
 from langraft.corpus.kernels.repetition import repeated_share, top_share
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import (
@@ -58,8 +59,6 @@ COLUMNS = (
 )
 N_COLUMNS = len(COLUMNS)
 
-_MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
-
 
 def measure(
     texts: Texts, scripts: Sequence[str], top: Sequence[int], repeated: Sequence[int]
@@ -96,13 +95,8 @@ def _classes_with(
 
 
 @inlined
-def _fnv(value: Any, part: Any) -> Any:
-    return (value ^ np.uint64(part)) * np.uint64(PRIME)
-
-
-@inlined
 def _slot(key: Any, mask: Any) -> Any:
-    value = key * np.uint64(_MIX)
+    value = key * np.uint64(MIX)
     return np.int64((value ^ (value >> np.uint64(29))) >> np.uint64(7)) & mask
 
 
@@ -216,10 +210,10 @@ def _tokens(
         goes_on = word
         word = bits & (WORD | UNSPACED_BIT) == WORD
         if word and goes_on:
-            hashes[tokens - 1] = _fnv(hashes[tokens - 1], points[index])
+            hashes[tokens - 1] = fnv(hashes[tokens - 1], points[index])
             lengths[tokens - 1] += 1
         elif bits & (WORD | UNSPACED_BIT):
-            hashes[tokens], lengths[tokens] = _fnv(np.uint64(BASIS), points[index]), 1
+            hashes[tokens], lengths[tokens] = fnv(np.uint64(BASIS), points[index]), 1
             tokens += 1
         elif points[index] == LINE_END:
             short += tokens - line if tokens - line < SHORT_LINE else 0
@@ -268,7 +262,7 @@ def _lines(
         space = (bits & SPACE) != 0
         if held or not space:
             held += 1
-            value = _fnv(value, points[index])
+            value = fnv(value, points[index])
             if not space:
                 visible, visible_value, last = held, value, bits
     row[6] = repeats / max(1, lines)

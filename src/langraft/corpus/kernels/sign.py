@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled, inlined
+from langraft.corpus.kernels.hashing import BASIS, MIX, PRIME, fnv
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import (
     SPACE,
@@ -28,8 +29,6 @@ from langraft.corpus.kernels.unicode import (
 )
 
 KEY_BYTES = 16  # 64 bits are too short: at 5 billion documents one collision is expected
-_BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
-_MIX = 0x9E3779B97F4A7C15
 _SEED = 0x5EED
 
 
@@ -99,7 +98,7 @@ def _without_space(data: Any, offsets: Any, table: Any, starts: Any) -> Any:
 @inlined
 def _finish(value: Any) -> Any:
     value ^= value >> np.uint64(32)
-    value *= np.uint64(_MIX)
+    value *= np.uint64(MIX)
     return value ^ (value >> np.uint64(29))
 
 
@@ -142,7 +141,7 @@ def _sign(
         for band in range(bands):
             key = np.uint64(band + 1)
             for lane in range(band * rows, (band + 1) * rows):
-                key = _finish(key * np.uint64(_PRIME) + np.uint64(minima[lane]))
+                key = _finish(key * np.uint64(PRIME) + np.uint64(minima[lane]))
             keys[text, band] = key
     return keys, agreement, shingles
 
@@ -156,16 +155,15 @@ def _tokens(data: Any, start: Any, end: Any, table: Any, small: Any, hashes: Any
         point, at = decode(data, at)
         bits = table[point]
         if bits & UNSPACED_BIT:
-            hashes[tokens] = (np.uint64(_BASIS) ^ np.uint64(point)) * np.uint64(_PRIME)
+            hashes[tokens] = fnv(np.uint64(BASIS), point)
             tokens += 1
             word = False
         elif bits & WORD:
             if not word:
-                hashes[tokens] = np.uint64(_BASIS)
+                hashes[tokens] = np.uint64(BASIS)
                 tokens += 1
                 word = True
-            part = np.uint64(small[point])
-            hashes[tokens - 1] = (hashes[tokens - 1] ^ part) * np.uint64(_PRIME)
+            hashes[tokens - 1] = fnv(hashes[tokens - 1], small[point])
         else:
             word = False
     return tokens
@@ -176,11 +174,11 @@ def _shingles(hashes: Any, tokens: Any, n: Any, found: Any) -> Any:
     """32 bits of every run of `n` tokens; returns how many there are."""
     leaving = np.uint64(1)
     for _ in range(n):
-        leaving *= np.uint64(_MIX)
+        leaving *= np.uint64(MIX)
     key = np.uint64(0)
     count = 0
     for index in range(tokens):
-        key = key * np.uint64(_MIX) + hashes[index]
+        key = key * np.uint64(MIX) + hashes[index]
         if index >= n:
             key -= leaving * hashes[index - n]
         if index >= n - 1:
