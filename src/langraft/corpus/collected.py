@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.account import SNIPPET
+from langraft.corpus.kernels.texts import Texts, gather
 from langraft.corpus.plan import Plan
 
 Numbers = npt.NDArray[np.int64]
@@ -57,9 +58,18 @@ class Documents:
         """The numbers of a source's documents that are in."""
         return np.flatnonzero(self.alive & (self.source == source))
 
-    def key(self, number: int) -> bytes:
-        """The 128-bit key of a document."""
-        return bytes(self.keys[number].astype(">u8").tobytes())
+    def places(
+        self, names: Sequence[Sequence[str]], chosen: Sequence[int] | slice = slice(None)
+    ) -> list[str]:
+        """The file and line that documents came from; `names` are the files of every source."""
+        columns = (self.source[chosen], self.file[chosen], self.line[chosen])
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [f"{names[source][file]}:{line}" for source, file, line in rows]
+
+    def hex_keys(self) -> list[str]:
+        """The 128-bit key of every document in hexadecimal."""
+        digits = self.keys.astype(">u8").tobytes().hex()
+        return [digits[place : place + 32] for place in range(0, len(digits), 32)]
 
 
 def load(folder: Path, parts: Sequence[str]) -> Documents:
@@ -121,11 +131,14 @@ class Reader:
         for stream in self._open.values():
             stream.close()
 
+    def _path(self, part: int) -> Path:
+        return self._folder / f"{self._documents.parts[part]}.text"
+
     def _shard(self, part: int) -> BinaryIO:
         if part not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[part] = (self._folder / f"{self._documents.parts[part]}.text").open("rb")
+            self._open[part] = self._path(part).open("rb")
         return self._open[part]
 
     def text(self, number: int, most: int | None = None) -> str:
@@ -137,13 +150,21 @@ class Reader:
         found = stream.read(size if most is None else min(size, most))
         return found.decode() if most is None else found.decode(errors="ignore")
 
-    def place(self, number: int) -> str:
-        """The file and line a document came from."""
+    def texts(self) -> Texts:
+        """The texts of all documents; each shard is read through once, as far as it is wanted."""
         documents = self._documents
-        names = self._plan.names[documents.source[number]]
-        return f"{names[documents.file[number]]}:{documents.line[number]}"
+        offsets = np.zeros(len(documents) + 1, np.int64)
+        np.cumsum(documents.size, out=offsets[1:])
+        data = np.empty(offsets[-1], np.uint8)
+        filled = documents.size > 0  # a shard of empty texts is an empty file, and cannot be mapped
+        for part in np.unique(documents.part[filled]).tolist():
+            members = np.flatnonzero(filled & (documents.part == part))
+            shard = np.memmap(self._path(part), np.uint8, "r")
+            gather(shard, documents.start[members], documents.size[members], data, offsets[members])
+        return Texts(data, offsets)
 
     def example(self, number: int) -> dict[str, Any]:
         """What an account shows of a document."""
         text = self.text(number, 4 * SNIPPET)[:SNIPPET]
-        return {"place": self.place(number), "snippet": text}
+        (place,) = self._documents.places(self._plan.names, [number])
+        return {"place": place, "snippet": text}
