@@ -110,7 +110,7 @@ def test_a_rank_that_stops_or_dies_and_two_that_go_on(what: str, two: Path, tmp_
 
 
 def test_a_rank_that_hangs_is_named(tmp_path: Path) -> None:
-    case = Case("full", OFTEN, {"hang_seconds": 4})
+    case = Case("full", OFTEN, {"hang_seconds": 12})  # steps are slow on a busy machine
     (code, said), (other, _) = launch(2, tmp_path, train_and_break, case, 1, "hang", 4)
     assert (code, other) == (1, 1)
     assert "error: rank 0 waits since" in said

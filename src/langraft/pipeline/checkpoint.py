@@ -62,5 +62,9 @@ def _language_models(this: Run) -> dict[str, Training]:
     """The recipe's sections of the stages that leave a language model, by the stages' folders."""
     recipe = this.recipe
     found: dict[str, Training] = {f"pretrain-{stage.name}": stage for stage in recipe.pretrain}
-    found |= {"sft": recipe.sft} if recipe.sft is not None else {}
-    return found | {f"align-{s.name}": s for s in recipe.align if s.method != "reward"}
+    if recipe.sft is not None:
+        found["sft"] = recipe.sft
+    for stage in recipe.align:
+        if stage.method != "reward":
+            found[f"align-{stage.name}"] = stage
+    return found

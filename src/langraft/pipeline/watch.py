@@ -58,7 +58,8 @@ class Watch:
         this = self._this
         title = f"{self._name} at step {step}"
         self._bits = bits_of(this, self._model, self._encoder, self._frame, title)
-        factor, more = 1.0, {}
+        factor = 1.0
+        more: dict[str, Any] = {}
         if self._meter is not None:
             factor, record = self._meter.judge(self._bits, self._course)
             more = {"forgetting": record} if record else {}
