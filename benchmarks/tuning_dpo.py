@@ -106,9 +106,14 @@ def trl() -> dict[str, Any]:
     from transformers import PreTrainedTokenizerFast
     from trl import DPOConfig, DPOTrainer
 
-    engine = Tokenizer(models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w3"))
+    # special tokens must begin no word: they are cut out of the text before it is split
+    words = {0: "<pad>", 1: "<end>", 3: "<unknown>"}
+    spelling = {words.get(n, f"w{n}"): n for n in range(VOCABULARY)}
+    engine = Tokenizer(models.WordLevel(spelling, unk_token=words[3]))
     engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=engine, pad_token="w0", eos_token="w1")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=engine, pad_token=words[0], eos_token=words[1], unk_token=words[3]
+    )
 
     def text(ids: list[int]) -> str:
         return " ".join(f"w{n}" for n in ids)
