@@ -21,31 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from nine_million import VOCABULARY, model_9m, word_tokenizer
+from transformers import LlamaForCausalLM
 
-VOCABULARY, PAIRS, BATCH, ROUNDS = 16_384, 24, 4, 2
+PAIRS, BATCH, ROUNDS = 24, 4, 2
 BETA, RATE, SEED = 0.1, 1e-4, 1
 NEAR = 5e-5  # four digits
 
 
 def model() -> LlamaForCausalLM:
-    """256 wide, 6 blocks, 16,384 ids: 9 M parameters with the tied matrix."""
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=256,
-            intermediate_size=688,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            pad_token_id=0,
-            eos_token_id=1,
-        )
-    )
+    """The model of both."""
+    return model_9m(pad_token_id=0, eos_token_id=1)
 
 
 def pairs() -> list[tuple[list[int], list[int], list[int]]]:
@@ -102,18 +88,7 @@ def ours() -> dict[str, Any]:
 def trl() -> dict[str, Any]:
     """DPOTrainer as it comes, with a reference model of its own."""
     from datasets import Dataset
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
     from trl import DPOConfig, DPOTrainer
-
-    # special tokens must begin no word: they are cut out of the text before it is split
-    words = {0: "<pad>", 1: "<end>", 3: "<unknown>"}
-    spelling = {words.get(n, f"w{n}"): n for n in range(VOCABULARY)}
-    engine = Tokenizer(models.WordLevel(spelling, unk_token=words[3]))
-    engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=engine, pad_token=words[0], eos_token=words[1], unk_token=words[3]
-    )
 
     def text(ids: list[int]) -> str:
         return " ".join(f"w{n}" for n in ids)
@@ -146,7 +121,7 @@ def trl() -> dict[str, Any]:
             model(),
             settings,
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=word_tokenizer(pad=0, end=1),
         )
         begun, wall = time.process_time(), time.perf_counter()
         trainer.train()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from langraft.core.errors import BadInput
+from langraft.core.messages import warn
 from langraft.train.precision import Device
 from langraft.train.trainable import adapted_layers
 
@@ -24,26 +25,25 @@ BLOCK = 64  # weights that share a scale
 def keep_frozen(model: PreTrainedModel, chosen: Container[str], how: Kept, device: Device) -> None:
     """Make what does not learn small, in place.
 
-    `int8` and `nf4` hold for the layers that have an adapter; the rest is kept in bfloat16 where
+    `int8` and `nf4` hold for the layers that have an adapter; all else is kept in bfloat16 where
     products are taken in it.
 
     Args:
         chosen: the names of what learns.
 
     Raises:
-        BadInput: `bf16` without products in bfloat16, or no layer has an adapter.
+        BadInput: `bf16` without products in bfloat16.
     """
-    if how == "fp32":
-        return
     if how == "bf16" and not device.bf16:
         raise BadInput("hardware.frozen: bf16 needs hardware.precision bf16 as well")
-    if how in ("int8", "nf4"):
-        layers = adapted_layers(model)
-        if not layers:
-            raise BadInput(f"hardware.frozen: {how} is for layers under an adapter (train: lora)")
-        for layer in layers.values():
-            plain = cast(nn.Linear, layer.base_layer)
-            layer.base_layer = CodedLinear(plain.to(device.name), how)
+    if how == "fp32" or all(name in chosen for name, _ in model.named_parameters()):
+        return
+    layers = adapted_layers(model).values() if how in ("int8", "nf4") else ()
+    if how != "bf16" and not layers:
+        warn(f"hardware.frozen: {how} is for layers under an adapter, and this stage has none")
+    for layer in layers:
+        plain = cast(nn.Linear, layer.base_layer)
+        layer.base_layer = CodedLinear(plain.to(device.name), how)
     if device.bf16:
         for name, parameter in model.named_parameters():
             if name not in chosen:

@@ -1,5 +1,5 @@
-"""`--require-material` turns a skip for want of material or of a package into a failure, and no other
-skip.
+"""`--require-material` turns a skip for want of material or of a package into a failure, and no
+other skip.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_llama import CPU, random_course, random_llama, weights
 
-from langraft.core.errors import BadInput
 from langraft.core.metrics import MetricsLog, read_metrics
 from langraft.recipe import Hardware, Pretrain
 from langraft.train.frozen import BLOCK, CodedLinear, code_values, decode, encode
@@ -145,18 +144,16 @@ def test_under_bfloat16_the_rest_is_bfloat16_and_the_adapter_float32(tmp_path: P
     assert dtypes["model.layers.0.mlp.up_proj.lora_A.default.weight"] == torch.float32
 
 
-def test_without_an_adapter_there_is_nothing_to_code(tmp_path: Path) -> None:
-    stage = Pretrain(**(LORA | {"train": "full"}))
+@pytest.mark.parametrize(("train", "warned"), [("embeddings", True), ("full", False)])
+def test_without_an_adapter_there_is_nothing_to_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], train: str, warned: bool
+) -> None:
+    """A recipe's other stages go on; where nothing is frozen there is nothing to say."""
+    stage = Pretrain(**(LORA | {"train": train, "tokens": 128}))
     place = Place(CPU, hardware=Hardware(frozen="nf4"))
-    log = MetricsLog(tmp_path / "metrics.jsonl", "adapt")
-    with pytest.raises(BadInput, match=r"hardware.frozen: nf4 is for layers under an adapter"):
-        pretrain(
-            random_llama(),
-            random_course(),
-            stage,
-            (56, 62),
-            place,
-            tmp_path,
-            log,
-            lambda s, t: None,
-        )
+    log, model = MetricsLog(tmp_path / "metrics.jsonl", "adapt"), random_llama()
+    pretrain(
+        model, random_course(steps=1), stage, (56, 62), place, tmp_path, log, lambda s, t: None
+    )
+    assert not any(isinstance(module, CodedLinear) for module in model.modules())
+    assert ("nf4 is for layers under an adapter" in capsys.readouterr().err) == warned
