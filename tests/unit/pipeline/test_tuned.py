@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import vllm_double
 from chat_bases import byte_level_tokenizer
 from random_llama import random_llama
 from safetensors.torch import load_file
@@ -345,6 +347,25 @@ def test_a_policy_with_an_adapter_needs_no_second_model(
     probes = [r["answers"] for r in read_metrics(tmp_path / "metrics.jsonl") if "answers" in r]
     assert [set(probe) for probe in probes] == [set(found["answers"]["before"])] * 2
     assert found["answers"]["before"]["kl"] == 0.0 and found["answers"]["after"] == probes[-1]
+
+
+@pytest.mark.slow  # another process imports transformers
+def test_vllm_answers_with_the_merged_policy(small: Path, tmp_path: Path) -> None:
+    program = tmp_path / "vllm"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {vllm_double.__file__} "$@"\n')
+    program.chmod(0o755)
+    lora = {"rank": 4, "alpha": 8, "dropout": 0.0, "embeddings": False}
+    settings = onpolicy("ppo", vllm=str(program), iterations=2, train="lora", lora=lora, lr=0.05)
+    found = done(tmp_path / "run", small, "align-ppo", align=[settings])
+    assert found["steps"] == 2 and not (tmp_path / "run" / "align-ppo" / "policy").exists()
+    rounds = sorted((tmp_path / "run" / "align-ppo" / "experience").iterdir())
+    greedy = [
+        [one.samples[n].ids.tolist() for n in range(16)] for one in map(Experience.load, rounds)
+    ]
+    assert all(len({str(row) for row in rows}) <= 8 for rows in greedy)  # a question, an answer
+    asked = {str(row[:-8]): row[-8:] for row in greedy[0]}
+    again = {str(row[:-8]): row[-8:] for row in greedy[1]}
+    assert any(asked[key] != again[key] for key in asked.keys() & again.keys())
 
 
 def test_ppo_with_a_reward_model(small: Path, tmp_path: Path) -> None:
