@@ -24,7 +24,7 @@ from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit, data_files
 from langraft.data.preferences import Preference, read_preferences
 from langraft.data.tidy import cleaned, without_duplicates
-from langraft.pipeline.probe import Probe
+from langraft.pipeline.probe import TOKENS, Probe
 from langraft.pipeline.run import Run
 from langraft.pipeline.training import (
     new_rows_of,
@@ -41,7 +41,6 @@ from langraft.train.stage import Task, train_stage
 
 UNFIT = "unfit.jsonl"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
-ANSWER_TOKENS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +80,9 @@ class Tuning:
             the loop's numbers, and as `samples` the answers before and after.
         """
         this, prompts = self.this, stage.prompts
-        before = after = answers(model, self.renderer, prompts, this.device)
         probe = Probe(model, self.renderer, prompts, place_of(this))
         measured = [probe.measure(model)]
+        before = after = probe.texts
 
         def watch(step: int, tokens: int) -> float | None:
             factor = evaluate(step, tokens)
@@ -275,7 +274,7 @@ def answers(
     """The model's greedy answer to each question."""
     if not prompts:
         return []
-    sampler = OwnSampler(model, device, renderer.end_id, ANSWER_TOKENS, temperature=0.0)
+    sampler = OwnSampler(model, device, renderer.end_id, TOKENS, temperature=0.0)
     asked = [renderer.prompt([Message(USER, prompt)]) for prompt in prompts]
     found = sampler(asked, [0] * len(asked))
     return list(renderer.tokenizer.batch_decode(found, skip_special_tokens=True))
