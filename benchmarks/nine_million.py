@@ -30,10 +30,12 @@ def model_9m(**more: Any) -> LlamaForCausalLM:
 
 
 def word_tokenizer(*, pad: int, end: int) -> PreTrainedTokenizerFast:
-    """Word `w7` is id 7; special tokens begin no word, for they are cut out before words are."""
+    """Word `w7` is id 7. Special tokens begin no word: they are cut out of the text before it is
+    split, so an end called `w1` would cut `w12` in two.
+    """
     special = {pad: "<pad>", end: "<end>", 3: "<unknown>"}
-    words = {special.get(n, f"w{n}"): n for n in range(VOCABULARY)}
-    engine = Tokenizer(models.WordLevel(words, unk_token=special[3]))
+    spelling = {special.get(n, f"w{n}"): n for n in range(VOCABULARY)}
+    engine = Tokenizer(models.WordLevel(spelling, unk_token=special[3]))
     engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=engine,

@@ -126,7 +126,7 @@ def time_span(hours: dict[str, float]) -> str:
 
 def held(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """The models of every stage that learns from feedback, and whether they fit together."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for stage in found["feedback"]:
         for one in stage["models"]:
             sizes = (f"{one['device'] / GIB:.1f}", f"{one['host'] / GIB:.1f}")

@@ -25,6 +25,9 @@ class Probe:
     The divergence from the model that the stage began with needs no second model: that one's own
     answers, drawn before, are scored by the model as it is now. The mean of log p_start - log p_now
     over them estimates KL(start || now) without bias.
+
+    Attributes:
+        texts: the greedy answers that were measured last.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Probe:
     ) -> None:
         """`model` is the one that the stage begins with."""
         self._renderer, self._place, self._prompts = renderer, place, list(prompts)
+        self.texts: list[str] = []
         if not prompts:
             return
         self._asked = [renderer.prompt([Message(USER, prompt)]) for prompt in prompts]
@@ -49,7 +53,7 @@ class Probe:
         if not self._prompts:
             return {}
         found = self._sampler(model, 0.0)(self._asked, [0] * len(self._asked))
-        texts = self._renderer.tokenizer.batch_decode(found, skip_special_tokens=True)
+        self.texts = texts = self._renderer.tokenizer.batch_decode(found, skip_special_tokens=True)
         language = [same_language(Reply(*s)) for s in zip(self._prompts, texts, strict=True)]
         values = {
             "kl": float((self._start - self._logprobs(model)).mean()),

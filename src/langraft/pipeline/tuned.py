@@ -16,14 +16,15 @@ from langraft.checkpoint.folder import load_model, load_tokenizer
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json, sha256_file, sha256_json, write_atomic, write_json
 from langraft.core.manifest import Stage, outputs_digest
-from langraft.core.messages import warn
+from langraft.core.messages import say, warn
 from langraft.core.metrics import MetricsLog
 from langraft.data.checks import read_all
 from langraft.data.conversations import ASSISTANT, USER, Conversation, Message
 from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit, data_files
 from langraft.data.preferences import Preference, read_preferences
-from langraft.pipeline.probe import Probe
+from langraft.data.tidy import cleaned, without_duplicates
+from langraft.pipeline.probe import TOKENS, Probe
 from langraft.pipeline.run import Run
 from langraft.pipeline.training import (
     new_rows_of,
@@ -40,7 +41,6 @@ from langraft.train.stage import Task, train_stage
 
 UNFIT = "unfit.jsonl"
 TOKENIZER_SETTINGS = "tokenizer_config.json"
-ANSWER_TOKENS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Tuning:
             the loop's numbers, and as `samples` the answers before and after.
         """
         this, prompts = self.this, stage.prompts
-        before = after = answers(model, self.renderer, prompts, this.device)
         probe = Probe(model, self.renderer, prompts, place_of(this))
         measured = [probe.measure(model)]
+        before = after = probe.texts
 
         def watch(step: int, tokens: int) -> float | None:
             factor = evaluate(step, tokens)
@@ -160,7 +160,27 @@ def data_digest(this: Run, sets: Sequence[DataSet]) -> str:
 
 
 def conversations_of(this: Run, one: DataSet) -> Iterator[Conversation | Unfit]:
-    """The conversations of a data set, preferences made into some where it says so."""
+    """The conversations of a data set, preferences made into some, cleaned, and without duplicates,
+    where it says so.
+    """
+    if one.clean is None and one.dedup is None:
+        yield from _read(this, one)
+        return
+    found = list(_read(this, one))
+    yield from (record for record in found if isinstance(record, Unfit))
+    kept = [record for record in found if not isinstance(record, Unfit)]
+    if one.clean is not None:
+        kept = cleaned(kept, one.clean)
+    if one.dedup is not None:
+        read, kept = len(kept), without_duplicates(kept, one.dedup)
+        if this.ranks.lead:
+            say(
+                f"{', '.join(one.paths)}: {read - len(kept)} of {read} conversations are duplicates"
+            )
+    yield from kept
+
+
+def _read(this: Run, one: DataSet) -> Iterator[Conversation | Unfit]:
     files = data_files(one.paths, this.root)
     if one.reads == "conversations":
         yield from read_all(files, one.layout, one.min_score)
@@ -254,7 +274,7 @@ def answers(
     """The model's greedy answer to each question."""
     if not prompts:
         return []
-    sampler = OwnSampler(model, device, renderer.end_id, ANSWER_TOKENS, temperature=0.0)
+    sampler = OwnSampler(model, device, renderer.end_id, TOKENS, temperature=0.0)
     asked = [renderer.prompt([Message(USER, prompt)]) for prompt in prompts]
     found = sampler(asked, [0] * len(asked))
     return list(renderer.tokenizer.batch_decode(found, skip_special_tokens=True))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from langraft.recipe.corpus import Clean, Dedup
 from langraft.recipe.section import Fraction, Name, Positive, Rate, Section
 from langraft.recipe.training import Training
 
@@ -21,6 +22,7 @@ class DataSet(Section):
             or both behind what was said of them (`hindsight`, COHFT).
         feedback: what `hindsight` says before a good and before a bad answer.
         min_score: records with a lower score, or with none, are left out.
+        clean, dedup: as in `corpus`, of conversations; neither, when not given.
     """
 
     paths: tuple[str, ...] = Field(min_length=1)
@@ -28,6 +30,8 @@ class DataSet(Section):
     reads: Literal["conversations", "preferred", "hindsight"] = "conversations"
     feedback: tuple[str, str] = ("请给出一个好的回答。", "请给出一个不好的回答。")
     min_score: float | None = None
+    clean: Clean | None = None
+    dedup: Dedup | None = None
 
 
 class Taught(Training):

@@ -147,9 +147,19 @@ def weigh(
     def single(array: Floats) -> Singles:
         return np.asarray(array, np.float32)
 
-    flat = (single(each) for each in (old, reference, advantages, returns, values))
-    by_answer = (single(each) for each in judged)
-    return Experience(samples, starts, *flat, *by_answer, kl=np.array(after))
+    return Experience(
+        samples=samples,
+        starts=starts,
+        old=single(old),
+        reference=single(reference),
+        advantages=single(advantages),
+        returns=single(returns),
+        values=single(values),
+        rewards=single(judged.rewards),
+        language=single(judged.language),
+        ended=single(judged.ended),
+        kl=np.array(after),
+    )
 
 
 def _advantages(

@@ -7,20 +7,21 @@ that was not killed draw the same answers, on any number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from langraft.core.errors import BadInput
+from langraft.data.samples import Settled
 from langraft.train.experience import Experience, RolloutBatch
 from langraft.train.ranks import ALONE, Ranks
 
 Collect = Callable[[int, float], Experience]
 
 
-class RolloutFeed:
+class RolloutFeed(Settled):
     """Minibatches of the model's own answers, round after round.
 
     Attributes:
@@ -94,10 +95,6 @@ class RolloutFeed:
     def achieved(self) -> Mapping[str, float]:
         """All of it."""
         return {"answers": 1.0}
-
-    def extend(self) -> Sequence[str]:
-        """Nothing comes late."""
-        return ()
 
     def state(self) -> Mapping[str, Any]:
         """The coefficient; the rounds lie in the pool."""

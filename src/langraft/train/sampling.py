@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from transformers import DynamicCache, PreTrainedModel
 
 from langraft.train.precision import Device
@@ -29,8 +30,12 @@ class Sampler(Protocol):
 
 
 @contextmanager
-def answering(model: PreTrainedModel) -> Iterator[None]:
-    """The model as transformers knows it, for generation in the middle of a stage."""
+def answering(model: PreTrainedModel, device: Device) -> Iterator[None]:
+    """The model on its device and as transformers knows it, for generation before, in the middle
+    of or after a stage.
+    """
+    if not isinstance(model, FSDPModule):
+        model.to(device.name)
     forward = model.__dict__.pop("forward", None)
     attention, learning = model.config._attn_implementation, model.training
     model.set_attn_implementation("sdpa")
@@ -71,7 +76,7 @@ class OwnSampler:
         first = self.ranks.rank * each
         places = range(first, first + each)  # the last rank's may reach beyond: those are dropped
         said = np.zeros((count, self.new_tokens))  # an id and one more; 0 where there is none
-        with answering(self.model), self.device.autocast():
+        with answering(self.model, self.device), self.device.autocast():
             for start in range(0, each, self.at_once or each):
                 chosen = places[start : start + (self.at_once or each)]
                 given = [(prompts[n % count], seeds[n % count]) for n in chosen]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,24 @@ def test_a_shared_head_begins_as_the_reward_models() -> None:
         hidden = packed_hidden(policy, batch, CPU)
         found = values_by(policy, batch, hidden, CPU)
     assert found.tolist() == pytest.approx((hidden @ start.T)[:, 0].tolist(), abs=1e-5)
+
+
+def test_offloading_is_asked_of_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    from langraft.train import shard
+    from langraft.train.ranks import Ranks
+
+    asked: list[object] = []
+    monkeypatch.setattr(shard, "fully_shard", lambda module, **how: asked.append(how))
+    ranks = Ranks(mesh=SimpleNamespace(device_type="cpu"))  # type: ignore[arg-type]
+    settings = {"bf16": False, "checkpointing": "none", "compiled": False}
+    shard.parallelise(random_llama(), ranks, offload=True, **settings)  # type: ignore[arg-type]
+    assert len(asked) == 3
+    assert all(isinstance(how["offload_policy"], CPUOffloadPolicy) for how in asked)  # type: ignore[index]
+    asked.clear()
+    shard.parallelise(random_llama(), ranks, **settings)  # type: ignore[arg-type]
+    assert not any("offload_policy" in how for how in asked)  # type: ignore[operator]
 
 
 def test_what_belongs_to_the_critic_stays_behind() -> None:
