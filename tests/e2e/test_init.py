@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -26,12 +27,13 @@ def desk(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     return folder
 
 
-def test_at_a_terminal(desk: Path) -> None:
+def test_at_a_terminal(desk: Path, root: Path) -> None:
     """Questions are asked again until they can be answered."""
     terminal = pexpect.spawn(
         sys.executable,
         ["-m", "langraft", "init", "--out", "asked.yaml"],
         cwd=str(desk),
+        env={**os.environ, "PYTHONPATH": str(root / "src")},
         encoding="utf-8",
         timeout=90,
         dimensions=(40, 200),
