@@ -13,7 +13,6 @@ from huggingface_hub.errors import (
     HFValidationError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars
 
 from langraft.core.errors import BadInput, RunFailed
 from langraft.export.card import README
@@ -96,7 +95,6 @@ def push(
     if get_token() is None:
         raise BadInput("no login for the hub: run `hf auth login`, or set HF_TOKEN")
     api = HfApi(library_name="langraft")
-    disable_progress_bars()  # the number of files is said; the hub's own bars fight with ours
     try:
         there = _existing(api, repo)
         if there is not None and not there.private and not public:
