@@ -125,7 +125,7 @@ def load_exam(
 
 def held_suites(data: str, root: Path) -> list[str]:
     """The published suites whose files `data` holds, each below a folder, or in a file, that names
-    it: what a folder of several can be asked without saying which.
+    it (`data` itself may): what a folder of several can be asked without saying which.
 
     Raises:
         BadInput: see `read_files`.
@@ -133,7 +133,7 @@ def held_suites(data: str, root: Path) -> list[str]:
     names: list[str] = []
 
     def noted(name: str) -> bool:
-        names.append(f"{Path(data).name}/{name}")
+        names.append(f"{data}/{name}")
         return False
 
     read_files(data, root, noted)
