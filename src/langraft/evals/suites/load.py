@@ -156,7 +156,8 @@ def with_choices(exam: Exam, count: int) -> Exam:
     for subject in exam.subjects:
         fits = [q for q in subject.questions if q.single and len(q.labels) == count]
         reason = f"not one right answer among {count}"
-        lost = {**subject.skipped, reason: len(subject.questions) - len(fits)}
+        unfit = len(subject.questions) - len(fits)
+        lost = {**subject.skipped, **({reason: unfit} if unfit else {})}
         if fits:
             kept.append(dataclasses.replace(subject, questions=fits, skipped=lost))
         else:
