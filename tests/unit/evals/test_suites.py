@@ -397,6 +397,12 @@ def test_a_folder_of_several_suites_says_what_it_holds(material: Path, tmp_path:
     assert held_suites(SAMPLES, material) == ["agieval", "gaokao"]
     write(tmp_path / "mine.csv", OWN)
     assert held_suites(".", tmp_path) == []
+    write(tmp_path / "AGIEval/v1/lsat-ar.jsonl", "{}")
+    assert held_suites("AGIEval/v1", tmp_path) == ["agieval"]
+    write(tmp_path / "dropbox/dev.json", "[]")
+    assert held_suites("dropbox", tmp_path) == []
+    write(tmp_path / "drop_dataset/drop_dataset_dev.json", "{}")
+    assert held_suites("drop_dataset", tmp_path) == ["drop"]
 
 
 def test_questions_of_ones_own_are_asked_in_their_language(tmp_path: Path) -> None:

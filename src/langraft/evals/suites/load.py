@@ -125,7 +125,7 @@ def load_exam(
 
 def held_suites(data: str, root: Path) -> list[str]:
     """The published suites whose files `data` holds, each below a folder, or in a file, that names
-    it: what a folder of several can be asked without saying which.
+    it (`data` itself may): what a folder of several can be asked without saying which.
 
     Raises:
         BadInput: see `read_files`.
@@ -133,7 +133,7 @@ def held_suites(data: str, root: Path) -> list[str]:
     names: list[str] = []
 
     def noted(name: str) -> bool:
-        names.append(f"{Path(data).name}/{name}")
+        names.append(f"{data}/{name}")
         return False
 
     read_files(data, root, noted)
@@ -156,7 +156,8 @@ def with_choices(exam: Exam, count: int) -> Exam:
     for subject in exam.subjects:
         fits = [q for q in subject.questions if q.single and len(q.labels) == count]
         reason = f"not one right answer among {count}"
-        lost = {**subject.skipped, reason: len(subject.questions) - len(fits)}
+        unfit = len(subject.questions) - len(fits)
+        lost = {**subject.skipped, **({reason: unfit} if unfit else {})}
         if fits:
             kept.append(dataclasses.replace(subject, questions=fits, skipped=lost))
         else:

@@ -43,6 +43,7 @@ class Suite:
 
 
 ANY = r"$"
+_DROP = r"(?:^|[/_:-])drop(?:$|[/_.-])"  # no other word that begins so
 # One file a subject and split: the authors' csv, or the hub's parquet, whose folder `all` holds
 # every subject again.
 _EXAM = (
@@ -165,7 +166,7 @@ SUITES = {
         *("GSM8K", published.gsm8k, rf"(?:^|/){_RECORDS}", r"gsm8k", "MIT"), split="test", shots=8
     ),
     "drop": _records(
-        *("DROP", published.drop, rf"(?:^|[/_]){_RECORDS}", r"drop", "CC BY-SA 4.0"),
+        *("DROP", published.drop, rf"(?:^|[/_]){_RECORDS}", _DROP, "CC BY-SA 4.0"),
         shots=3,
         measure="exact match",
     ),
