@@ -101,7 +101,7 @@ def lines_of(
     before, rest = like.to_line().split(b'","text":""', 1)
     between = b'"' + rest.removesuffix(b"{}}\n")
     inside = escaped(texts)
-    view, ends = memoryview(inside.data), inside.offsets.tolist()
+    view, ends = inside.data.data, inside.offsets.tolist()
     parts: list[bytes | memoryview] = []
     for (start, end), name, meta in zip(itertools.pairwise(ends), ids, metas, strict=True):
         parts += (before, name.encode(), b'","text":"', view[start:end], between, encoded(meta))

@@ -49,7 +49,7 @@ def test_every_shard_but_the_last_is_just_full(
     for shard in shards[:-1]:
         assert len(shard.data) >= size > len(shard.data) - shard.sizes[-1]
     assert list(itertools.chain(*shards)) == list(itertools.chain(*files))
-    places = []
+    places: list[tuple[int, int]] = []
     for name in names:
         with np.load(plan.work / "read" / f"{name}.npz") as stored:
             places += zip(stored["files"].tolist(), stored["lines"].tolist(), strict=True)
