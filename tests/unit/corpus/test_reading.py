@@ -69,6 +69,7 @@ def test_texts_are_gathered_from_their_shards_empty_ones_too(tmp_path: Path) -> 
             lines=np.arange(many),
             keys=np.zeros((many, 2), np.uint64),
             scores=np.zeros(many),
+            notes=np.zeros(many + 1, np.int64),
         )
     documents = load(tmp_path / "clean", [f"000-{number}" for number in range(3)])
     assert list(Reader(plan, documents).texts()) == list(itertools.chain(*shards))
