@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -20,13 +21,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass
 class Documents:
-    """N documents in the order they were read; about 90 bytes each.
+    """N documents in the order they were read; about 110 bytes each.
 
     Attributes:
         parts: the shards' names.
         part, row: where each document lies: its shard's number, and its number there.
         start, size: where its text lies in the shard's bytes.
         source, file, line: where it came from.
+        note, note_size: where the JSON lies that the steps noted of it.
         keys: (N, 2) halves of its 128-bit key.
         rank: its place in the order of keys.
         scores: its quality, 0 without a scorer.
@@ -43,6 +45,8 @@ class Documents:
     source: npt.NDArray[np.int16]
     file: npt.NDArray[np.int32]
     line: Numbers
+    note: Numbers
+    note_size: Numbers
     keys: npt.NDArray[np.uint64]
     rank: Numbers
     scores: npt.NDArray[np.float64]
@@ -74,8 +78,8 @@ class Documents:
 
 def load(folder: Path, parts: Sequence[str]) -> Documents:
     """The columns of all shards in `folder`."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("offsets", "files", "lines", "keys")}
-    columns["scores"] = []
+    wanted = ("offsets", "notes", "files", "lines", "keys", "scores")
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
     for name in parts:
         with np.load(folder / f"{name}.npz") as stored:
             for column, held in columns.items():
@@ -98,6 +102,8 @@ def load(folder: Path, parts: Sequence[str]) -> Documents:
         sources[part],
         _joined(columns["files"], np.int32),
         _joined(columns["lines"], np.int64),
+        _joined([ends[:-1] for ends in columns["notes"]], np.int64),
+        _joined([np.diff(ends) for ends in columns["notes"]], np.int64),
         keys,
         rank,
         _joined(columns["scores"], np.float64),
@@ -131,8 +137,8 @@ class Reader:
         for stream in self._open.values():
             stream.close()
 
-    def _path(self, part: int) -> Path:
-        return self._folder / f"{self._documents.parts[part]}.text"
+    def _path(self, part: int, kind: str = "text") -> Path:
+        return self._folder / f"{self._documents.parts[part]}.{kind}"
 
     def _shard(self, part: int) -> BinaryIO:
         if part not in self._open:
@@ -151,16 +157,24 @@ class Reader:
         return found.decode() if most is None else found.decode(errors="ignore")
 
     def texts(self) -> Texts:
-        """The texts of all documents; each shard is read through once, as far as it is wanted."""
-        documents = self._documents
-        offsets = np.zeros(len(documents) + 1, np.int64)
-        np.cumsum(documents.size, out=offsets[1:])
+        """The texts of all documents."""
+        return self._gathered("text", self._documents.start, self._documents.size)
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What the steps noted of every document."""
+        found = self._gathered("notes", self._documents.note, self._documents.note_size)
+        return [json.loads(note) for note in found]
+
+    def _gathered(self, kind: str, start: Numbers, size: Numbers) -> Texts:
+        """A stretch of its shard for every document; of each shard only what is wanted is read."""
+        offsets = np.zeros(len(size) + 1, np.int64)
+        np.cumsum(size, out=offsets[1:])
         data = np.empty(offsets[-1], np.uint8)
-        filled = documents.size > 0  # a shard of empty texts is an empty file, and cannot be mapped
-        for part in np.unique(documents.part[filled]).tolist():
-            members = np.flatnonzero(filled & (documents.part == part))
-            shard = np.memmap(self._path(part), np.uint8, "r")
-            gather(shard, documents.start[members], documents.size[members], data, offsets[members])
+        filled = size > 0  # a shard of empty texts is an empty file, and cannot be mapped
+        for part in np.unique(self._documents.part[filled]).tolist():
+            members = np.flatnonzero(filled & (self._documents.part == part))
+            shard = np.memmap(self._path(part, kind), np.uint8, "r")
+            gather(shard, start[members], size[members], data, offsets[members])
         return Texts(data, offsets)
 
     def example(self, number: int) -> dict[str, Any]:

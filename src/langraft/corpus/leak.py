@@ -49,7 +49,7 @@ class HeldOutLines:
         known = np.append(self._hashes, np.uint64(0))[place] == lines.hashes
         suspect = np.zeros(many, bool)
         suspect[lines.texts[known & (place < len(self._hashes))]] = True
-        return Lines(*(column[suspect[lines.texts]] for column in lines))
+        return lines.take(suspect[lines.texts])
 
 
 def _distinct(lines: Lines) -> Lines:
@@ -58,14 +58,7 @@ def _distinct(lines: Lines) -> Lines:
     texts, hashes = lines.texts[order], lines.hashes[order]
     new = np.ones(len(order), bool)
     new[1:] = (texts[1:] != texts[:-1]) | (hashes[1:] != hashes[:-1])
-    chosen = order[new]
-    return Lines(
-        lines.hashes[chosen],
-        lines.texts[chosen],
-        lines.starts[chosen],
-        lines.ends[chosen],
-        lines.sizes[chosen],
-    )
+    return lines.take(order[new])
 
 
 def _sums(

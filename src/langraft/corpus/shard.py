@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from langraft.corpus.steps import Batch, apply_steps
 def clean_part(plan: Plan, name: str) -> str:
     """Take the shard `name` through the steps and write what is left.
 
-    `NAME.text` holds the texts, `NAME.npz` their offsets, keys, places and signatures.
+    `NAME.text` holds the texts, `NAME.notes` what the steps noted of each as JSON, `NAME.npz` where
+    both lie, keys, places and signatures.
 
     Returns:
         JSON: the account, how many documents are left, the benchmark hits, and texts before and
@@ -49,19 +51,21 @@ def clean_part(plan: Plan, name: str) -> str:
     columns = _fingerprints(plan, batch.texts)
     account.step("sign").seconds = time.thread_time() - started
     folder = plan.work / "clean"
+    noted = Texts.of(json.dumps(note, ensure_ascii=False) for note in batch.notes)
+    with appearing(folder / f"{name}.notes") as path:
+        path.write_bytes(noted.data.data)
     store_texts(
         folder,
         name,
         batch.texts,
+        notes=noted.offsets,
         files=files[rows],
         lines=lines[rows],
         scores=np.array([_score(note) for note in batch.notes], np.float64),
         **columns,
     )
-    noted = {str(row): note for row, note in enumerate(batch.notes) if note}
     steps = [step.to_json() for step in account.steps.values()]
     result = {"steps": steps, "documents": len(rows), "hits": hits, "samples": samples}
-    finish(folder, f"{name}.notes", noted)
     return finish(folder, name, result)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from langraft.corpus.leak import HeldOutLines
 from langraft.corpus.plan import Plan, appearing, finish, finished
 from langraft.corpus.shard import load_texts
 
-FRAME_BYTES = 32_000_000  # of text in one task and one frame of the packed file
+FRAME_BYTES = 8_000_000  # of text in one task and one frame of the packed file
 
 
 class Frame(NamedTuple):
@@ -79,8 +78,9 @@ def write_frame(plan: Plan, name: str) -> str:
     documents = Documents(parts=parts, keys=keys, **columns)
     (source,) = {plan.corpus.sources[number] for number in np.unique(documents.source).tolist()}
     like = Document(f"{source.name}-", "", source.name, source.language, source.bucket)
-    texts = Reader(plan, documents).texts()
-    lines = lines_of(texts, documents.hex_keys(), like, _metas(plan, documents, bins))
+    reader = Reader(plan, documents)
+    metas = _metas(plan, documents, reader.notes(), bins)
+    lines = lines_of(reader.texts(), documents.hex_keys(), like, metas)
     with appearing(folder / f"{name}.zst") as path:
         path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines))
     return finish(folder, name, {"documents": len(documents)})
@@ -101,7 +101,7 @@ def lines_of(
     before, rest = like.to_line().split(b'","text":""', 1)
     between = b'"' + rest.removesuffix(b"{}}\n")
     inside = escaped(texts)
-    view, ends = memoryview(inside.data), inside.offsets.tolist()
+    view, ends = inside.data.data, inside.offsets.tolist()
     parts: list[bytes | memoryview] = []
     for (start, end), name, meta in zip(itertools.pairwise(ends), ids, metas, strict=True):
         parts += (before, name.encode(), b'","text":"', view[start:end], between, encoded(meta))
@@ -109,14 +109,14 @@ def lines_of(
     return b"".join(parts)
 
 
-def _metas(plan: Plan, documents: Documents, bins: Numbers) -> Iterator[dict[str, Any]]:
+def _metas(
+    plan: Plan, documents: Documents, notes: Sequence[Mapping[str, Any]], bins: Numbers
+) -> Iterator[dict[str, Any]]:
     """Where each document comes from, what the steps noted of it, and what was decided."""
     wanted, binned = plan.corpus.dedup.rehydrate, plan.corpus.buckets.count > 1
     decided = (documents.cluster, documents.grade, documents.weight, bins)
     rows = zip(*(column.tolist() for column in decided), strict=True)
-    for place, noted, row in zip(
-        documents.places(plan.names), _notes(plan, documents), rows, strict=True
-    ):
+    for place, noted, row in zip(documents.places(plan.names), notes, rows, strict=True):
         cluster, grade, weight, number = row
         meta = {"place": place, **noted}
         if cluster > 1:
@@ -128,19 +128,6 @@ def _metas(plan: Plan, documents: Documents, bins: Numbers) -> Iterator[dict[str
         if binned and number >= 0:
             meta["bin"] = number
         yield meta
-
-
-def _notes(plan: Plan, documents: Documents) -> list[dict[str, Any]]:
-    """What the steps noted of each document; each shard's notes are read once."""
-    found: list[dict[str, Any]] = [{} for _ in range(len(documents))]
-    for part in np.unique(documents.part).tolist():
-        path = plan.work / "clean" / f"{documents.parts[part]}.notes.json"
-        notes = json.loads(path.read_text(encoding="utf-8"))
-        if notes:
-            members = np.flatnonzero(documents.part == part)
-            for number, row in zip(members.tolist(), documents.row[members].tolist(), strict=True):
-                found[number] = notes.get(str(row), {})
-    return found
 
 
 def guard_part(plan: Plan, name: str) -> str:

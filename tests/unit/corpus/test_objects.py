@@ -99,4 +99,4 @@ def test_line_numbers_go_on_behind_lines_that_are_too_long(
         "Flaw"
     ] * 2
     assert [one.line for one in found] == [1, 2, 3, 4, 5, 6]
-    assert found[4][1].startswith("byte 243 (0xff) is not UTF-8")
+    assert isinstance(found[4], Flaw) and found[4].why.startswith("byte 243 (0xff) is not UTF-8")

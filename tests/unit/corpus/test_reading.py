@@ -49,7 +49,7 @@ def test_every_shard_but_the_last_is_just_full(
     for shard in shards[:-1]:
         assert len(shard.data) >= size > len(shard.data) - shard.sizes[-1]
     assert list(itertools.chain(*shards)) == list(itertools.chain(*files))
-    places = []
+    places: list[tuple[int, int]] = []
     for name in names:
         with np.load(plan.work / "read" / f"{name}.npz") as stored:
             places += zip(stored["files"].tolist(), stored["lines"].tolist(), strict=True)
@@ -69,6 +69,7 @@ def test_texts_are_gathered_from_their_shards_empty_ones_too(tmp_path: Path) -> 
             lines=np.arange(many),
             keys=np.zeros((many, 2), np.uint64),
             scores=np.zeros(many),
+            notes=np.zeros(many + 1, np.int64),
         )
     documents = load(tmp_path / "clean", [f"000-{number}" for number in range(3)])
     assert list(Reader(plan, documents).texts()) == list(itertools.chain(*shards))

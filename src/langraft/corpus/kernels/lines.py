@@ -32,6 +32,16 @@ class Lines(NamedTuple):
     ends: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
 
+    def take(self, chosen: npt.NDArray[Any]) -> Lines:
+        """The lines with these numbers, or those of a mask."""
+        return Lines(
+            self.hashes[chosen],
+            self.texts[chosen],
+            self.starts[chosen],
+            self.ends[chosen],
+            self.sizes[chosen],
+        )
+
 
 def long_lines(texts: Texts, shortest: int) -> Lines:
     """The lines of at least `shortest` characters."""
