@@ -53,9 +53,11 @@ SIGNATURES: Signatures = {
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-@_LOG
-def _silent(level: int, text: bytes, user: object) -> None:
+def _ignore(level: int, text: bytes, user: object) -> None:
     """Swallow the library's remarks: it reports every tensor it loads."""
+
+
+_silent = _LOG(_ignore)
 
 
 def shared_library() -> Path | None:
