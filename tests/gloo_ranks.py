@@ -24,7 +24,7 @@ from langraft.core.io import write_json
 from langraft.core.metrics import MetricsLog
 from langraft.data.shards import Shard
 from langraft.recipe import Hardware, Pretrain
-from langraft.train.checkpoints import complete
+from langraft.train.checkpoints import CHECKPOINT, STATE
 from langraft.train.pretrain import pretrain, steps
 from langraft.train.ranks import ALONE, Ranks, join_ranks, leave_ranks
 from langraft.train.stage import Outcome, Place
@@ -109,9 +109,13 @@ def train_and_break(folder: Path, case: Case, who: int, what: str, step: int) ->
             return
         if what == "hang":
             time.sleep(120)
-        while what == "die" and not complete(folder / case.name):
-            time.sleep(0.01)  # a checkpoint is there, and none is being written
-        os.kill(os.getpid(), {"stop": signal.SIGTERM, "die": signal.SIGKILL}[what])
+        elif what == "stop":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            last = folder / case.name / CHECKPOINT / f"step-{step - 1:08d}" / STATE
+            while not last.exists():  # so that none is being written
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     train(folder / case.name, case, ranks, evaluate)
     leave_ranks(ranks)
