@@ -24,6 +24,7 @@ from langraft.core.io import write_json
 from langraft.core.metrics import MetricsLog
 from langraft.data.shards import Shard
 from langraft.recipe import Hardware, Pretrain
+from langraft.train.checkpoints import CHECKPOINT, STATE
 from langraft.train.pretrain import pretrain, steps
 from langraft.train.ranks import ALONE, Ranks, join_ranks, leave_ranks
 from langraft.train.stage import Outcome, Place
@@ -53,6 +54,7 @@ class Case:
     hardware: dict[str, Any] = dataclasses.field(default_factory=dict)
     tied: bool = False
     poisoned: bool = False
+    hidden: int = 32
 
 
 def train(
@@ -70,7 +72,7 @@ def train(
         layout = {"rows": 4, "row_tokens": ROW, "buckets": BUCKETS, "epochs": 1_000}
         course = course_over({"zh": [counting()]}, {"zh": 1.0}, steps=steps(stage), **layout)
     log = MetricsLog(folder / "metrics.jsonl", stage.name)
-    model = random_llama(VOCABULARY, tied=case.tied)
+    model = random_llama(VOCABULARY, case.hidden, tied=case.tied)
     done = pretrain(model, course, stage, NEW, place, folder, log, evaluate)
     write_json(folder / f"rank-{ranks.rank}.json", done.numbers)
     if ranks.lead:
@@ -101,14 +103,19 @@ def train_all(folder: Path, cases: list[Case], group: int | None = None) -> None
 def train_and_break(folder: Path, case: Case, who: int, what: str, step: int) -> None:
     """What a rank does when rank `who` is to stop, die or hang after `step`."""
     ranks = join_ranks("cpu")
-    signals = {"stop": signal.SIGTERM, "die": signal.SIGKILL}
 
     def evaluate(now: int, tokens: int) -> None:
-        if ranks.rank == who and now == step:
-            if what in signals:
-                os.kill(os.getpid(), signals[what])
-            else:
-                time.sleep(120)
+        if ranks.rank != who or now != step:
+            return
+        if what == "hang":
+            time.sleep(120)
+        elif what == "stop":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            last = folder / case.name / CHECKPOINT / f"step-{step - 1:08d}" / STATE
+            while not last.exists():  # so that none is being written
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     train(folder / case.name, case, ranks, evaluate)
     leave_ranks(ranks)
