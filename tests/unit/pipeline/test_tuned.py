@@ -355,17 +355,17 @@ def test_vllm_answers_with_the_merged_policy(small: Path, tmp_path: Path) -> Non
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {vllm_double.__file__} "$@"\n')
     program.chmod(0o755)
     lora = {"rank": 4, "alpha": 8, "dropout": 0.0, "embeddings": False}
-    settings = onpolicy("ppo", vllm=str(program), iterations=2, train="lora", lora=lora, lr=0.05)
+    settings = onpolicy("ppo", vllm=str(program), iterations=2, train="lora", lora=lora, lr=0.3)
+    settings |= {"schedule": "constant", "warmup": 0.0, "questions": 8, "group": 1}
     found = done(tmp_path / "run", small, "align-ppo", align=[settings])
     assert found["steps"] == 2 and not (tmp_path / "run" / "align-ppo" / "policy").exists()
     rounds = sorted((tmp_path / "run" / "align-ppo" / "experience").iterdir())
-    greedy = [
-        [one.samples[n].ids.tolist() for n in range(16)] for one in map(Experience.load, rounds)
-    ]
-    assert all(len({str(row) for row in rows}) <= 8 for rows in greedy)  # a question, an answer
-    asked = {str(row[:-8]): row[-8:] for row in greedy[0]}
-    again = {str(row[:-8]): row[-8:] for row in greedy[1]}
-    assert any(asked[key] != again[key] for key in asked.keys() & again.keys())
+    rows = [[one.samples[n].ids.tolist() for n in range(8)] for one in map(Experience.load, rounds)]
+    first, second = ({str(row[:-8]): row[-8:] for row in every} for every in rows)
+    assert len(first) == 8 and first.keys() == second.keys()
+    assert all(first[question] != second[question] for question in first)
+    asked = (tmp_path / "run" / "align-ppo" / "asked.log").read_text().splitlines()
+    assert asked.count("/collective_rpc") == 1 and asked.count("/v1/completions") == 16
 
 
 def test_ppo_with_a_reward_model(small: Path, tmp_path: Path) -> None:
