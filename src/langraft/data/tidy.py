@@ -36,7 +36,7 @@ def without_duplicates(found: Sequence[Conversation], settings: Dedup) -> list[C
     chosen = np.flatnonzero(kept)
     if settings.minhash is not None:
         chosen = chosen[_first_of_alike(texts.take(chosen), settings.minhash)]
-    return [found[number] for number in chosen]
+    return [found[number] for number in chosen.tolist()]
 
 
 def _first_of_alike(texts: Texts, settings: MinHash) -> NDArray[np.bool_]:
