@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 import vllm_double
-from chat_bases import byte_level_tokenizer
-from random_llama import random_llama
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from tuned_stages import small_base
 
 from langraft.core.errors import BadInput
 from langraft.core.metrics import read_metrics
@@ -31,28 +30,10 @@ from langraft.pipeline.tuned import hindsight
 from langraft.recipe import Recipe
 from langraft.train.experience import Experience
 
-DIGITS = "一二三四五六七八"
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base with a tokenizer, conversations and preferences."""
-    folder = tmp_path_factory.mktemp("tuned")
-    tokenizer = byte_level_tokenizer()
-    tokenizer.save_pretrained(folder / "base")
-    random_llama(len(tokenizer), 32, 2, tied=True).save_pretrained(folder / "base")
-    talks = [
-        {"instruction": f"第{DIGITS[n % 8]}个", "output": "好" * (1 + n % 5), "grade": n % 3}
-        for n in range(48)
-    ]
-    (folder / "talks.json").write_text(json.dumps(talks, ensure_ascii=False))
-    pairs = [
-        {"instruction": f"第{DIGITS[n % 8]}{n}", "chosen": "好的好的", "rejected": "不"}
-        for n in range(40)
-    ]
-    text = "\n".join(json.dumps(pair, ensure_ascii=False) for pair in pairs)
-    (folder / "pairs.jsonl").write_text(text)
-    return folder
+    return small_base(tmp_path_factory.mktemp("tuned"))
 
 
 def recipe(small: Path, **sections: Any) -> Recipe:
