@@ -96,6 +96,12 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """As patient with connections that come together as vLLM's own is."""
+
+    request_queue_size = 512
+
+
 def main() -> None:
     """Serve until ended."""
     options = dict(zip(sys.argv[3::2], sys.argv[4::2], strict=False))
@@ -105,7 +111,7 @@ def main() -> None:
     torch.set_num_threads(1)
     Handler.state = State(sys.argv[2], Path(sys.argv[2]).with_name("asked.log"))
     Handler.key = options["--api-key"]
-    server = ThreadingHTTPServer((options["--host"], int(options["--port"])), Handler)
+    server = Server((options["--host"], int(options["--port"])), Handler)
     server.serve_forever()
 
 

@@ -36,7 +36,7 @@ def results(out: Path, stage: str) -> dict[str, Any]:
     return dict(json.loads((out / stage / "manifest.json").read_text())["results"])
 
 
-@pytest.mark.parametrize("offload", ["none", "all"])
+@pytest.mark.parametrize("offload", [pytest.param("none", marks=pytest.mark.slow), "all"])
 def test_two_ranks_tune_what_one_tunes(
     small: Path, alone: Path, tmp_path: Path, offload: str
 ) -> None:

@@ -27,18 +27,19 @@ class Probe:
     over them estimates KL(start || now) without bias.
 
     Attributes:
-        texts: the greedy answers that were measured last.
+        first, texts: the greedy answers that were measured first, and last.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, renderer: Renderer, prompts: Sequence[str], place: Place
-    ) -> None:
-        """`model` is the one that the stage begins with."""
+    def __init__(self, renderer: Renderer, prompts: Sequence[str], place: Place) -> None:
         self._renderer, self._place, self._prompts = renderer, place, list(prompts)
-        self.texts: list[str] = []
-        if not prompts:
-            return
         self._asked = [renderer.prompt([Message(USER, prompt)]) for prompt in prompts]
+        self.first: list[str] = []
+        self.texts: list[str] = []
+
+    def begin(self, model: PreTrainedModel) -> None:
+        """Draw the answers of the model that the stage begins with."""
+        if not self._prompts:
+            return
         given = [ids for ids in self._asked for _ in range(DRAWN)]
         drawn = self._sampler(model, 1.0)(given, range(len(given)))
         self._drawn = samples_of(given, drawn)
@@ -53,7 +54,8 @@ class Probe:
         if not self._prompts:
             return {}
         found = self._sampler(model, 0.0)(self._asked, [0] * len(self._asked))
-        self.texts = texts = self._renderer.tokenizer.batch_decode(found, skip_special_tokens=True)
+        texts = self._renderer.tokenizer.batch_decode(found, skip_special_tokens=True)
+        self.first, self.texts = self.first or texts, texts
         language = [same_language(Reply(*s)) for s in zip(self._prompts, texts, strict=True)]
         values = {
             "kl": float((self._start - self._logprobs(model)).mean()),

@@ -80,9 +80,12 @@ class Tuning:
             the loop's numbers, and as `samples` the answers before and after.
         """
         this, prompts = self.this, stage.prompts
-        probe = Probe(model, self.renderer, prompts, place_of(this))
-        measured = [probe.measure(model)]
-        before = after = probe.texts
+        probe = Probe(self.renderer, prompts, place_of(this))
+        measured: list[dict[str, float]] = []
+
+        def begin() -> None:
+            probe.begin(model)
+            measured.append(probe.measure(model))
 
         def watch(step: int, tokens: int) -> float | None:
             factor = evaluate(step, tokens)
@@ -91,12 +94,14 @@ class Tuning:
                 log.write(step, tokens=tokens, answers=measured[-1])
             return factor
 
+        task = dataclasses.replace(task, begin=begin)
         done = train_stage(model, task, stage, place_of(this), folder, log, watch)
+        after = probe.texts
         if this.ranks.lead:
             write_learnt(self.source, policy_weights(done.weights), stage, folder)
             write_template(self.renderer, folder)
             after = answers(load_model(folder), self.renderer, prompts, Device("cpu", False))
-        sides = zip(prompts, before, after, strict=True)
+        sides = zip(prompts, probe.first, after, strict=True)
         return {
             **done.numbers,
             "samples": [{"prompt": p, "before": a, "after": b} for p, a, b in sides],

@@ -21,18 +21,18 @@ BY_ANSWER = ("rewards", "language", "ended")
 
 
 @dataclasses.dataclass(frozen=True)
-class RolloutBatch:
-    """N answers as packed sequences, T tokens in all, L of them answers' tokens.
+class Learnt:
+    """What is learnt from N answers of L tokens in all, and logged of them.
 
     Attributes:
-        old, reference, advantages, returns, values: by answer token, shape (L,).
-        rewards, language, ended: by answer, shape (N,).
+        old, reference: log-probabilities when the answer was given, by the model that gave it and
+            by the one that the stage began with, shape (L,), as `advantages`, `returns` and
+            `values` are.
+        rewards: by answer, shape (N,).
+        language, ended: by answer: the share in the question's language, and whether the model
+            ended it itself.
     """
 
-    input_ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    position_ids: NDArray[np.int64]
-    boundaries: NDArray[np.int32]
     old: Singles
     reference: Singles
     advantages: Singles
@@ -41,6 +41,16 @@ class RolloutBatch:
     rewards: Singles
     language: Singles
     ended: Singles
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutBatch(Learnt):
+    """Answers as packed sequences, T tokens with their questions."""
+
+    input_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    position_ids: NDArray[np.int64]
+    boundaries: NDArray[np.int32]
 
     @property
     def counted(self) -> int:
@@ -54,30 +64,16 @@ class RolloutBatch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Experience:
+class Experience(Learnt):
     """One round's answers.
 
     Attributes:
         starts: where each answer's tokens begin in the flat arrays, and their end.
-        old, reference: log-probabilities when the answer was given, by the model that gave it and
-            by the one that the stage began with; by answer token, as `advantages`, `returns` and
-            `values` are.
-        rewards: by answer.
-        language, ended: by answer: the share in the question's language, and whether the model
-            ended it itself.
         kl: the coefficient for the next round, shape ().
     """
 
     samples: Samples
     starts: NDArray[np.int64]
-    old: Singles
-    reference: Singles
-    advantages: Singles
-    returns: Singles
-    values: Singles
-    rewards: Singles
-    language: Singles
-    ended: Singles
     kl: NDArray[np.float64]
 
     def batch(self, numbers: Sequence[int]) -> RolloutBatch:
@@ -85,10 +81,10 @@ class Experience:
         laid = batch_of([self.samples[n] for n in numbers])
         places = np.concatenate([np.arange(self.starts[n], self.starts[n + 1]) for n in numbers])
         return RolloutBatch(
-            laid.input_ids,
-            laid.labels,
-            laid.position_ids,
-            laid.boundaries,
+            input_ids=laid.input_ids,
+            labels=laid.labels,
+            position_ids=laid.position_ids,
+            boundaries=laid.boundaries,
             **{name: getattr(self, name)[places] for name in FLAT},
             **{name: getattr(self, name)[list(numbers)] for name in BY_ANSWER},
         )
@@ -116,7 +112,7 @@ class Experience:
 
         samples = Samples(*(array(f"samples_{f.name}") for f in dataclasses.fields(Samples)))  # type: ignore[arg-type]
         names = [f.name for f in dataclasses.fields(cls) if f.name != "samples"]
-        return cls(samples, **{name: array(name) for name in names})  # type: ignore[arg-type]
+        return cls(samples=samples, **{name: array(name) for name in names})  # type: ignore[arg-type]
 
 
 def samples_of(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Samples:

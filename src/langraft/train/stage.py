@@ -94,12 +94,15 @@ class Task:
         loss: see `langraft.train.objectives`.
         measures: names of what the loss adds to its `sums` behind the feed's parts.
         new_rows: first and one past the last id that the vocabulary's extension added.
+        begin: called once the model is in its place, sharded and with its adapter, and has not
+            learnt yet; on a resume too.
     """
 
     feed: Feed
     loss: Loss
     measures: Sequence[str] = ()
     new_rows: tuple[int, int] = (0, 0)
+    begin: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +164,7 @@ def train_stage(
     device = dataclasses.replace(place.device, cast=ranks.mesh is None)
     learner, shape = set_up(model, stage, task.new_rows, place)
     call_through(model, partial(task.loss, model))
+    task.begin()
     names = [*(feed.parts if len(feed.parts) > 1 else ()), *task.measures]
 
     def work(position: int) -> StepWork:

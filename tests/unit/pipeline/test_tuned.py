@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 import vllm_double
-from chat_bases import byte_level_tokenizer
-from random_llama import random_llama
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from tuned_stages import small_base
 
 from langraft.core.errors import BadInput
 from langraft.core.metrics import read_metrics
@@ -31,28 +30,10 @@ from langraft.pipeline.tuned import hindsight
 from langraft.recipe import Recipe
 from langraft.train.experience import Experience
 
-DIGITS = "一二三四五六七八"
-
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base with a tokenizer, conversations and preferences."""
-    folder = tmp_path_factory.mktemp("tuned")
-    tokenizer = byte_level_tokenizer()
-    tokenizer.save_pretrained(folder / "base")
-    random_llama(len(tokenizer), 32, 2, tied=True).save_pretrained(folder / "base")
-    talks = [
-        {"instruction": f"第{DIGITS[n % 8]}个", "output": "好" * (1 + n % 5), "grade": n % 3}
-        for n in range(48)
-    ]
-    (folder / "talks.json").write_text(json.dumps(talks, ensure_ascii=False))
-    pairs = [
-        {"instruction": f"第{DIGITS[n % 8]}{n}", "chosen": "好的好的", "rejected": "不"}
-        for n in range(40)
-    ]
-    text = "\n".join(json.dumps(pair, ensure_ascii=False) for pair in pairs)
-    (folder / "pairs.jsonl").write_text(text)
-    return folder
+    return small_base(tmp_path_factory.mktemp("tuned"))
 
 
 def recipe(small: Path, **sections: Any) -> Recipe:
@@ -355,17 +336,17 @@ def test_vllm_answers_with_the_merged_policy(small: Path, tmp_path: Path) -> Non
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {vllm_double.__file__} "$@"\n')
     program.chmod(0o755)
     lora = {"rank": 4, "alpha": 8, "dropout": 0.0, "embeddings": False}
-    settings = onpolicy("ppo", vllm=str(program), iterations=2, train="lora", lora=lora, lr=0.05)
+    settings = onpolicy("ppo", vllm=str(program), iterations=2, train="lora", lora=lora, lr=0.3)
+    settings |= {"schedule": "constant", "warmup": 0.0, "questions": 8, "group": 1}
     found = done(tmp_path / "run", small, "align-ppo", align=[settings])
     assert found["steps"] == 2 and not (tmp_path / "run" / "align-ppo" / "policy").exists()
     rounds = sorted((tmp_path / "run" / "align-ppo" / "experience").iterdir())
-    greedy = [
-        [one.samples[n].ids.tolist() for n in range(16)] for one in map(Experience.load, rounds)
-    ]
-    assert all(len({str(row) for row in rows}) <= 8 for rows in greedy)  # a question, an answer
-    asked = {str(row[:-8]): row[-8:] for row in greedy[0]}
-    again = {str(row[:-8]): row[-8:] for row in greedy[1]}
-    assert any(asked[key] != again[key] for key in asked.keys() & again.keys())
+    rows = [[one.samples[n].ids.tolist() for n in range(8)] for one in map(Experience.load, rounds)]
+    first, second = ({str(row[:-8]): row[-8:] for row in every} for every in rows)
+    assert len(first) == 8 and first.keys() == second.keys()
+    assert all(first[question] != second[question] for question in first)
+    asked = (tmp_path / "run" / "align-ppo" / "asked.log").read_text().splitlines()
+    assert asked.count("/collective_rpc") == 1 and asked.count("/v1/completions") == 16
 
 
 def test_ppo_with_a_reward_model(small: Path, tmp_path: Path) -> None:

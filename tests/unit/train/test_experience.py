@@ -25,7 +25,7 @@ def experience(count: int, seed: int) -> Experience:
     assert np.diff(starts).tolist() == lengths.tolist()
     flat = {name: generator.normal(size=starts[-1]).astype(np.float32) for name in FLAT}
     rows = {name: generator.normal(size=count).astype(np.float32) for name in BY_ANSWER}
-    return Experience(samples, starts, **flat, **rows, kl=np.array(0.5 + seed))
+    return Experience(**flat, **rows, samples=samples, starts=starts, kl=np.array(0.5 + seed))
 
 
 def test_a_hundred_thousand_answers_come_back_as_they_were(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_vllm_does_not_come_up(policy: torch.nn.Module, tmp_path: Path) -> None:
         sampler(str(path), policy, tmp_path / "policy")(PROMPTS, SEEDS)
 
 
+@pytest.mark.slow
 def test_vllm_dies_in_the_middle(program: str, policy: torch.nn.Module, tmp_path: Path) -> None:
     ask = sampler(program, policy, tmp_path / "policy")
     ask(PROMPTS, SEEDS)
