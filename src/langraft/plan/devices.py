@@ -7,6 +7,7 @@ import difflib
 
 from langraft.core.errors import BadInput
 from langraft.core.hardware import Cpu, this_cpu
+from langraft.plan.memory import MARGIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Device:
         source: where memory and peak are stated.
         bf16: whether it has instructions for products in bfloat16; without, `precision: auto`
             computes in 32 bit.
+        margin: what its allocator wastes, as a share of what is used.
+        host: a processor, not an accelerator.
     """
 
     title: str
@@ -31,6 +34,8 @@ class Device:
     context: float
     source: str
     bf16: bool = True
+    margin: float = MARGIN
+    host: bool = False
 
 
 # What is reached: Ziya's card 0.38 and Colossal-LLaMA-2's 0.37 on A100 and A800, TinyLlama 0.52;
@@ -43,6 +48,7 @@ _AMPERE, _HOPPER, _CARD, _VOLTA = (
     (0.20, 0.30, 0.40),
 )
 GB, GIB = 1e9, 2.0**30
+HOST_MARGIN = 0.25  # the C library keeps what it frees: docs/numbers.md, plan's memory
 DEVICES = {
     "v100-16g": Device("V100 16 GB", 16 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
     "v100-32g": Device("V100 32 GB", 32 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
@@ -116,7 +122,17 @@ def cpu(machine: Cpu) -> Device:
         f"the machine itself: {best or 'no vector instructions known'}, at {_CLOCK / 1e9:g} GHz"
     )
     title = f"CPU, {machine.cores} cores"
-    return Device(title, machine.memory, peak, _CORES, 0.5 * GB, source, bf16="bf16" in best)
+    return Device(
+        title,
+        machine.memory,
+        peak,
+        _CORES,
+        0.5 * GB,
+        source,
+        bf16="bf16" in best,
+        margin=HOST_MARGIN,
+        host=True,
+    )
 
 
 def find_link(name: str, option: str) -> Link:

@@ -17,6 +17,7 @@ from langraft.plan.memory import (
     kept_in_block,
     logits,
     training_memory,
+    update,
 )
 from langraft.plan.shape import KNOWN, Shape
 
@@ -118,3 +119,25 @@ def test_chunked_logits_are_small_and_smaller_states_as_well() -> None:
     assert logits(shape, llama(matrices=0)[1]) < plain / 2
     small = training_memory(*llama(states="8bit")).moments
     assert small / training_memory(*llama()).moments == pytest.approx(0.254, rel=0.01)
+
+
+def test_what_a_chunk_of_logits_takes() -> None:
+    """Half precision: the gradient of the matrix in 32 bit, its copy in 16, and whichever is more:
+    512 rows twice in 32 bit, or once in 16 beside a product like the matrix.
+    """
+    shape, setting = llama()
+    chunk, states = 512 * shape.rows, 3 * 2 * shape.hidden * setting.micro_tokens
+    device = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 2 * shape.matrix)
+    assert logits(shape, setting) == device + states
+    host = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 6 * shape.matrix)
+    assert logits(*llama(host=True)) == host + states
+    whole = logits(*llama(precision="fp32"))
+    assert whole == 4 * shape.matrix + 8 * chunk + 2 * states
+
+
+def test_small_moments_are_made_large_slice_by_slice() -> None:
+    shape, setting = llama(states="8bit")
+    assert update(shape, llama()[1]) == 0
+    assert update(shape, setting) == 21 * 2**24  # the matrix is larger than a slice
+    small = Shape(64, 2, 4, 4, 16, 128, 1_000)
+    assert update(small, setting) == 21 * 64_000
