@@ -166,6 +166,7 @@ def stage_of(case: dict[str, Any]) -> Any:
 
 def planned(size: Size, case: dict[str, Any]) -> Any:
     """The plan's parts."""
+    from langraft.plan.devices import HOST_MARGIN
     from langraft.plan.memory import training_memory
     from langraft.plan.shape import Shape
     from langraft.plan.stages import setting_of
@@ -186,7 +187,8 @@ def planned(size: Size, case: dict[str, Any]) -> Any:
         states=case.get("states", "fp32"),
         frozen=case.get("frozen", "fp32"),
     )
-    return training_memory(shape, setting_of(stage_of(case), shape, hardware, 1, 1))
+    setting = dataclasses.replace(setting_of(stage_of(case), shape, hardware, 1, 1), host=True)
+    return training_memory(shape, setting, margin=HOST_MARGIN)
 
 
 def main() -> None:

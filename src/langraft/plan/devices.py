@@ -8,6 +8,7 @@ import difflib
 from langraft.core.compute import PEAK
 from langraft.core.errors import BadInput
 from langraft.core.hardware import Cpu, this_cpu
+from langraft.plan.memory import MARGIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Device:
         source: where memory and peak are stated.
         bf16: whether it has instructions for products in bfloat16; without, `precision: auto`
             computes in 32 bit.
+        margin: what its allocator wastes, as a share of what is used.
+        host: a processor, not an accelerator.
     """
 
     title: str
@@ -32,6 +35,8 @@ class Device:
     context: float
     source: str
     bf16: bool = True
+    margin: float = MARGIN
+    host: bool = False
 
 
 # What is reached: Ziya's card 0.38 and Colossal-LLaMA-2's 0.37 on A100 and A800, TinyLlama 0.52;
@@ -47,6 +52,7 @@ _V100, _A100, _A800, _H100, _H200, _L40S, _4090, _3090 = (
     PEAK[name] for name in ("V100", "A100", "A800", "H100", "H200", "L40S", "RTX 4090", "RTX 3090")
 )
 GB, GIB = 1e9, 2.0**30
+HOST_MARGIN = 0.25  # the C library keeps what it frees: docs/numbers.md, plan's memory
 DEVICES = {
     "v100-16g": Device("V100 16 GB", 16 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
     "v100-32g": Device("V100 32 GB", 32 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
@@ -120,7 +126,17 @@ def cpu(machine: Cpu) -> Device:
         f"the machine itself: {best or 'no vector instructions known'}, at {_CLOCK / 1e9:g} GHz"
     )
     title = f"CPU, {machine.cores} cores"
-    return Device(title, machine.memory, peak, _CORES, 0.5 * GB, source, bf16="bf16" in best)
+    return Device(
+        title,
+        machine.memory,
+        peak,
+        _CORES,
+        0.5 * GB,
+        source,
+        bf16="bf16" in best,
+        margin=HOST_MARGIN,
+        host=True,
+    )
 
 
 def find_link(name: str, option: str) -> Link:

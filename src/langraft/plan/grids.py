@@ -30,7 +30,8 @@ def memory_grid(
         for shards in sorted({1, asked.shards}):
             for checkpointing in CHECKPOINTINGS:
                 way = dataclasses.replace(asked, shards=shards, checkpointing=checkpointing)
-                memory = training_memory(grown.grown, way, machine.device.context)
+                device = machine.device
+                memory = training_memory(grown.grown, way, device.context, device.margin)
                 found.append(
                     {
                         "devices": count,

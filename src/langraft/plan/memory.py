@@ -19,6 +19,9 @@ Checkpointing = Literal["none", "selective", "full"]
 CHUNK = 512  # rows whose logits exist at one time (train.loss)
 MOMENTS = {"fp32": 8.0, "bf16": 4.0, "8bit": 2.0 + 2 * 4 / 256}  # bytes a weight; a scale a block
 CODED = {"int8": 1 + 4 / 64, "nf4": 0.5 + 4 / 64}  # bytes a weight; a scale for 64
+SLICE = 1 << 24  # numbers of a moment that are worked on at one time (train.moments)
+# bytes for each of them: both moments, the step, and in 8 bit the search for the nearest code
+UPDATING = {"fp32": 0.0, "bf16": 12.0, "8bit": 21.0}
 MARGIN = 0.06  # of the rest: blocks of the allocator that are too small or too large to be used
 
 
@@ -68,6 +71,7 @@ class Setting:
         shards: devices that share one copy of the weights; 1 is no sharding.
         coded: frozen weights kept in 8 or 4 bits; every device holds all of them.
         offload: weights, gradients and moments lie in the host's memory.
+        host: it runs on a processor, not on an accelerator.
     """
 
     learning: int
@@ -83,6 +87,7 @@ class Setting:
     frozen: Literal["fp32", "bf16", "int8", "nf4"] = "fp32"
     coded: int = 0
     offload: bool = False
+    host: bool = False
 
     @property
     def products(self) -> Literal["fp32", "autocast", "gathered"]:
@@ -145,22 +150,41 @@ def activations(shape: Shape, setting: Setting) -> tuple[float, float]:
 def logits(shape: Shape, setting: Setting) -> float:
     """Bytes of the loss: one chunk of logits, the output matrix in the products' type, and its
     gradient when it learns.
+
+    Two moments of a chunk compete: its logits in 32 bit beside the exponentials that the softmax's
+    sum is taken of; and, in bfloat16, its gradient beside a product as large as the matrix, which a
+    processor adds to the sum through a copy in 32 bit.
     """
     rows = min(CHUNK, setting.micro_tokens)
     half = setting.precision == "bf16"
-    chunk = rows * shape.rows * (6 if half else 4)
+    chunk = rows * shape.rows
+    product = (6 if setting.host else 2) * shape.matrix if half and setting.matrices else 0
     copy = 2 * shape.matrix if half and setting.shards == 1 else 0
-    gradient = (4 + (2 if half else 4)) * shape.matrix if setting.matrices else 0
+    gradient = 4 * shape.matrix if setting.matrices else 0
     states = 3 * (2 if half else 4) * shape.hidden * setting.micro_tokens
-    return float(chunk + copy + gradient + states)
+    return float(max(8 * chunk, 2 * chunk + product) + copy + gradient + states)
 
 
-def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Memory:
+def update(shape: Shape, setting: Setting) -> float:
+    """Bytes beside the stored ones while moments are updated: small ones become 32-bit numbers
+    again, slice by slice (train.moments).
+    """
+    largest = max(shape.matrix if setting.matrices else 0, shape.hidden * shape.inner)
+    return float(UPDATING[setting.states] * min(SLICE, largest / setting.shards))
+
+
+def training_memory(
+    shape: Shape, setting: Setting, context: float = 0.0, margin: float = MARGIN
+) -> Memory:
     """What one device holds at the fullest moment of a step.
 
-    Two moments compete: the end of the forward pass, when all activations and the loss are there
-    but only earlier micro-batches' gradients; and the end of the backward pass, with all gradients
-    and one block's activations.
+    Three moments compete: the end of the forward pass, when all activations and the loss are there
+    but only earlier micro-batches' gradients; the end of the backward pass, with all gradients and
+    one block's activations; and the update of the moments.
+
+    Args:
+        context: bytes that are taken before the first tensor.
+        margin: what the allocator wastes, as a share of the rest.
     """
     learning = setting.learning + setting.matrices * shape.matrix
     frozen = shape.parameters - min(learning, shape.parameters)
@@ -178,9 +202,10 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     full_gradients = 2 * shape.block if setting.shards > 1 else 0
     forward = (gradients if setting.accumulates else 0.0, kept, loss)
     backward = (gradients + full_gradients, again or kept / shape.layers, 0.0)
-    fullest = max(forward, backward, key=sum)
+    updating = (gradients, update(shape, setting), 0.0)
+    fullest = max(forward, backward, updating, key=sum)
     used = weights + moments + sum(fullest)
-    return Memory(weights, fullest[0], moments, fullest[1], fullest[2], MARGIN * used + context)
+    return Memory(weights, fullest[0], moments, fullest[1], fullest[2], margin * used + context)
 
 
 def stored_memory(shape: Shape, setting: Setting) -> float:

@@ -163,7 +163,8 @@ def setting_for(
     if hardware.precision == "auto" and not machine.device.bf16:
         hardware = hardware.model_copy(update={"precision": "fp32"})
     group = min(hardware.shard_group or devices, devices)
-    return setting_of(stage, shape, hardware, devices, group)
+    asked = setting_of(stage, shape, hardware, devices, group)
+    return dataclasses.replace(asked, host=machine.device.host)
 
 
 def setting_of(

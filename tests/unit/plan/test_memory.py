@@ -19,6 +19,7 @@ from langraft.plan.memory import (
     kept_in_block,
     logits,
     training_memory,
+    update,
 )
 from langraft.plan.shape import KNOWN, Shape
 from langraft.plan.stages import setting_of
@@ -148,3 +149,25 @@ def test_a_recipe_codes_the_layers_under_its_adapter() -> None:
     setting = setting_of(stage, shape, Hardware(frozen="nf4"), 1, 1)
     assert setting.coded == 32 * (4_096 * 4_096 + 11_008 * 4_096)
     assert setting_of(stage, shape, Hardware(frozen="bf16"), 1, 1).coded == 0
+
+
+def test_what_a_chunk_of_logits_takes() -> None:
+    """Half precision: the gradient of the matrix in 32 bit, its copy in 16, and whichever is more:
+    512 rows twice in 32 bit, or once in 16 beside a product like the matrix.
+    """
+    shape, setting = llama()
+    chunk, states = 512 * shape.rows, 3 * 2 * shape.hidden * setting.micro_tokens
+    device = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 2 * shape.matrix)
+    assert logits(shape, setting) == device + states
+    host = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 6 * shape.matrix)
+    assert logits(*llama(host=True)) == host + states
+    whole = logits(*llama(precision="fp32"))
+    assert whole == 4 * shape.matrix + 8 * chunk + 2 * states
+
+
+def test_small_moments_are_made_large_slice_by_slice() -> None:
+    shape, setting = llama(states="8bit")
+    assert update(shape, llama()[1]) == 0
+    assert update(shape, setting) == 21 * 2**24  # the matrix is larger than a slice
+    small = Shape(64, 2, 4, 4, 16, 128, 1_000)
+    assert update(small, setting) == 21 * 64_000
