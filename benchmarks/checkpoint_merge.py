@@ -96,17 +96,22 @@ def linear_layers(shape: str) -> dict[str, tuple[int, int]]:
     return {f"model.layers.{n}.{k}": size for n in range(layers) for k, size in kinds.items()}
 
 
-def make_base(shape: str, folder: Path) -> None:
-    """A random Llama folder, written tensor by tensor."""
-    hidden, inner, layers, heads, key_heads, rows = SHAPES[shape]
+def base_tensors(shape: str) -> list[StoredTensor]:
+    """The random weights of a Llama model."""
+    hidden, _, layers, _, _, rows = SHAPES[shape]
     tensors = [random_tensor("model.embed_tokens.weight", (rows, hidden))]
     tensors += [random_tensor(f"{n}.weight", size) for n, size in linear_layers(shape).items()]
     for number in range(layers):
         for norm in ("input_layernorm", "post_attention_layernorm"):
             tensors.append(random_tensor(f"model.layers.{number}.{norm}.weight", (hidden,)))
     tensors += [random_tensor("model.norm.weight", (hidden,))]
-    tensors += [random_tensor("lm_head.weight", (rows, hidden))]
-    config = {
+    return [*tensors, random_tensor("lm_head.weight", (rows, hidden))]
+
+
+def base_config(shape: str) -> dict[str, Any]:
+    """Its `config.json`."""
+    hidden, inner, layers, heads, key_heads, rows = SHAPES[shape]
+    return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_size": hidden,
@@ -118,6 +123,11 @@ def make_base(shape: str, folder: Path) -> None:
         "tie_word_embeddings": False,
         "dtype": "bfloat16",
     }
+
+
+def make_base(shape: str, folder: Path) -> None:
+    """A random Llama folder, written tensor by tensor."""
+    tensors, config = base_tensors(shape), base_config(shape)
     write_checkpoint(folder, tensors, config=config, files={}, made={"by": "random"})
 
 

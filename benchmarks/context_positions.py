@@ -1,10 +1,10 @@
 """Bits per byte by position of a model stretched 2x and 4x, with and without each method.
 
-    python benchmarks/context_positions.py [--steps 400] [--work DIR] [--json OUT]
+    python benchmarks/context_positions.py [--trained 2048] [--steps 400] [--work DIR] [--json OUT]
 
 No base model trained at 2K or 4K comes as a package, so a tiny one is trained here first, on
-English textbook pages, at 256 positions (four layers of width 192, 2,048 pieces, RoPE base 10,000),
-and kept in `--work`. The peer of every method is the model left as it is.
+English textbook pages, at 2,048 positions (four layers of width 192, 2,048 pieces, RoPE base
+10,000), and kept in `--work`. The peer of every method is the model left as it is.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from langraft.tokenizer.encoder import load_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = ROOT.parent / "shared" / "material" / "corpora"
-TRAINED, VOCABULARY, BATCH = 256, 2_048, 16
-TEXTS = 24
+VOCABULARY, BATCH_TOKENS = 2_048, 4_096
+BYTES_A_TOKEN = 4  # no fewer texts than this allows; BPE of this size takes 3 to 4
+TEXTS, SPANS = 16, 2
 
 
-def documents(material: Path) -> tuple[list[str], list[str]]:
-    """Textbook pages laid end to end in long documents: to learn from, and held out."""
+def documents(material: Path, size: int) -> tuple[list[str], list[str]]:
+    """Textbook pages laid end to end in documents of `size` bytes: to learn from, and held out."""
     with open_binary(material / "en" / "openstax_biology.jsonl.zst") as stream:
-        texts = [json.loads(line)["text"] for line in stream]
-    joined = ["\n\n".join(texts[i : i + 4]) for i in range(0, len(texts), 4)]
-    return [t for i, t in enumerate(joined) if i % 8], joined[::8]
+        text = "\n\n".join(json.loads(line)["text"] for line in stream)
+    joined = [text[i : i + size] for i in range(0, len(text) - size, size)]
+    return [t for i, t in enumerate(joined) if i % 4], joined[::4]
 
 
-def train(folder: Path, texts: list[str], steps: int) -> None:
-    """A tiny model that has only ever seen TRAINED positions."""
+def train(folder: Path, texts: list[str], trained: int, steps: int) -> None:
+    """A tiny model that has only ever seen `trained` positions."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -66,7 +67,7 @@ def train(folder: Path, texts: list[str], steps: int) -> None:
         num_hidden_layers=4,
         num_attention_heads=6,
         num_key_value_heads=3,
-        max_position_embeddings=TRAINED,
+        max_position_embeddings=trained,
         tie_word_embeddings=True,
         bos_token_id=0,
         eos_token_id=0,
@@ -75,10 +76,10 @@ def train(folder: Path, texts: list[str], steps: int) -> None:
     ids = torch.tensor([t for found in tokenizer.encode_batch(texts) for t in [0, *found.ids]])
     learner = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(learner, 3e-3, total_steps=steps, pct_start=0.1)
-    generator = torch.Generator().manual_seed(1)
-    for _ in track(range(steps), "training at 256 positions", total=steps, unit="steps"):
-        starts = torch.randint(len(ids) - TRAINED, (BATCH,), generator=generator)
-        batch = torch.stack([ids[s : s + TRAINED] for s in starts])
+    generator, rows = torch.Generator().manual_seed(1), max(1, BATCH_TOKENS // trained)
+    for _ in track(range(steps), f"training at {trained} positions", total=steps, unit="steps"):
+        starts = torch.randint(len(ids) - trained, (rows,), generator=generator)
+        batch = torch.stack([ids[s : s + trained] for s in starts])
         loss = model(batch, labels=batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -91,20 +92,22 @@ def train(folder: Path, texts: list[str], steps: int) -> None:
 def main() -> None:
     """Train unless it is done, then print one table a length."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trained", type=int, default=2_048)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-context"))
     parser.add_argument("--material", type=Path, default=MATERIAL)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    learn, held = documents(arguments.material)
-    base = arguments.work / f"trained-{arguments.steps}"
+    trained = arguments.trained
+    learn, held = documents(arguments.material, 4 * trained * BYTES_A_TOKEN)
+    base = arguments.work / f"trained-{trained}-{arguments.steps}"
     if not (base / "model.safetensors").exists():
-        train(base, learn, arguments.steps)
+        train(base, learn, trained, arguments.steps)
     encoder = load_encoder(base)
     found: dict[str, Any] = {}
     for times in (2, 4):
-        length = times * TRAINED
-        bounds = edges(length, 2 * times)
+        length = times * trained
+        bounds = edges(length, SPANS * times)
         texts = stretches(encoder.encode_batch(held), 0, length, TEXTS)
         print(f"\n{times}x, {len(texts)} texts of {length} tokens\n")
         spans = [f"{a} to {b - 1}" for a, b in itertools.pairwise(bounds)]

@@ -86,16 +86,25 @@ def rules_datatrove(source: Path, out: Path) -> None:
 
 
 def exact_duckdb(source: Path, out: Path) -> None:
-    """DuckDB: one row of every md5."""
+    """DuckDB: one row of every md5, as parquet, which suits it best."""
+    _duckdb(source, out, "kept.parquet", "FORMAT parquet, COMPRESSION zstd")
+
+
+def exact_duckdb_lines(source: Path, out: Path) -> None:
+    """The same as what we write: JSON lines packed with zstd."""
+    _duckdb(source, out, "kept.jsonl.zst", "FORMAT json, COMPRESSION zstd")
+
+
+def _duckdb(source: Path, out: Path, name: str, form: str) -> None:
     import duckdb
 
     out.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect()
     connection.execute("SET threads TO 2")
     connection.execute(
-        f"COPY (SELECT first(id), first(text) FROM read_json('{source}/*.jsonl',"
+        f"COPY (SELECT first(id) AS id, first(text) AS text FROM read_json('{source}/*.jsonl',"
         " columns={id: 'VARCHAR', text: 'VARCHAR'}, maximum_object_size=67108864)"
-        f" GROUP BY md5(text)) TO '{out}/kept.parquet' (FORMAT parquet, COMPRESSION zstd)"
+        f" GROUP BY md5(text)) TO '{out}/{name}' ({form})"
     )
 
 
@@ -196,7 +205,8 @@ def minhash_datatrove(source: Path, out: Path) -> None:
 PEERS: dict[tuple[str, str], Callable[[Path, Path], None]] = {
     ("rules", "daft with Python rules"): rules_daft,
     ("rules", "datatrove"): rules_datatrove,
-    ("exact", "duckdb"): exact_duckdb,
+    ("exact", "duckdb, to parquet"): exact_duckdb,
+    ("exact", "duckdb, to jsonl.zst"): exact_duckdb_lines,
     ("minhash", "rensa"): minhash_rensa,
     ("minhash", "daft's own minhash"): minhash_daft,
     ("minhash", "datatrove"): minhash_datatrove,

@@ -3,7 +3,7 @@ lm-evaluation-harness on a slice of the same questions beside it where it is ins
 
 The weights are random, for speed does not depend on them; the tokenizer is a real one.
 `python benchmarks/eval_gpu.py --tokenizer FOLDER --data benchmarks.tar.zst --json gpu.json`;
-`--tiny` takes the same path on a CPU, where its figures mean nothing.
+`--smoke` takes the same path on a CPU, where its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -63,9 +63,11 @@ def whole_suites(reader: Reader, data: str, limit: int | None) -> dict[str, Any]
     return {**found, "all seconds": round(total, 1), "target seconds": TARGET_SECONDS}
 
 
-def beside_the_harness(reader: Reader, data: str, limit: int, batch: int) -> dict[str, Any]:
-    """Ten subjects of MMLU, all their questions, against the harness on the first `limit`."""
-    whole = slice_of("mmlu", data, 10_000, 10)
+def beside_the_harness(
+    reader: Reader, data: str, batch: int, *, questions: int = 10_000, limit: int = 20
+) -> dict[str, Any]:
+    """The first `questions` of ten subjects of MMLU, against the harness on the first `limit`."""
+    whole = slice_of("mmlu", data, questions, 10)
     part = slice_of("mmlu", data, limit, 10)
     _, spent, _ = ours(reader, whole)
     _, theirs = referee(reader.model, reader.tokenizer, part, batch, reader.window)
@@ -82,18 +84,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", required=True, type=Path)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--tiny", action="store_true", help="a small shape, few questions")
+    parser.add_argument("--smoke", action="store_true", help="a small shape, few questions")
     parser.add_argument("--batch", type=int, default=32, help="lm-eval's batch size")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu" and not arguments.tiny:
-        raise SystemExit("no GPU here; --tiny takes the same path on a CPU")
+    if device == "cpu" and not arguments.smoke:
+        raise SystemExit("no GPU here; --smoke takes the same path on a CPU")
     tokenizer = load_tokenizer(arguments.tokenizer)
-    shape = SHAPES["tiny" if arguments.tiny else "7B"]
+    shape = SHAPES["tiny" if arguments.smoke else "7B"]
     model = random_model(shape, len(tokenizer), device)
     reader = Reader(model, tokenizer, WINDOW, "random weights")
-    limit = 2 if arguments.tiny else None
+    limit = 1 if arguments.smoke else None
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         **whole_suites(reader, arguments.data, limit),
@@ -102,8 +104,9 @@ def main() -> None:
         result["peak GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
     if importlib.util.find_spec("lm_eval") is None:
         print("lm-eval is not installed here (make bench-setup): no comparison")
-    elif not arguments.tiny:
-        result |= beside_the_harness(reader, arguments.data, 20, arguments.batch)
+    else:
+        few = {"questions": 2, "limit": 1} if arguments.smoke else {}
+        result |= beside_the_harness(reader, arguments.data, arguments.batch, **few)
     for key, value in result.items():
         print(f"{key:42} {value}")
     if arguments.json:

@@ -16,9 +16,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from graft_zero_step import MATERIAL, ROOT, chinese, extended
+from graft_bench import options, prepare
 
-from langraft.checkpoint.bases import resolve_base
 from langraft.checkpoint.folder import load_model, load_tokenizer
 from langraft.core.metrics import MetricsLog
 from langraft.data.course import Course, Layout
@@ -26,7 +25,7 @@ from langraft.data.frame import document_frame
 from langraft.data.pack import Stream
 from langraft.data.shards import write_shard
 from langraft.evals.bits import bits_per_byte, excerpts
-from langraft.pipeline.one_graft import Wish, graft_once
+from langraft.pipeline.one_graft import graft_once
 from langraft.recipe import Pretrain
 from langraft.tokenizer.encoder import load_encoder
 from langraft.train.precision import choose_device
@@ -79,11 +78,8 @@ def curve(
 def main() -> None:
     """Graft, train, and print the table."""
     arguments = parse()
-    learn, held = chinese(arguments.corpus, arguments.material)
-    base = resolve_base(arguments.base, ROOT)
-    place = arguments.work / f"{arguments.corpus}-{arguments.pieces}"
-    place.mkdir(parents=True, exist_ok=True)
-    tokenizer = extended(base, learn, arguments.pieces, place / "tokenizer")
+    ground = prepare(arguments)
+    place, first = ground.place, load_encoder(ground.base).size
     stage = Pretrain(
         name="curve",
         tokens=arguments.tokens,
@@ -94,26 +90,15 @@ def main() -> None:
         decay=0.6,
         evaluate=arguments.evaluate,
     )
-    scored = excerpts(held, arguments.max_bytes)
+    scored = excerpts(ground.held, arguments.max_bytes)
     curves: dict[str, Any] = {}
     for start in arguments.starts:
         folder = place / f"start-{start.replace('/', '-')}"
         if not (folder / "config.json").exists():
-            graft_once(
-                Wish(
-                    base=str(base),
-                    tokenizer=tokenizer,
-                    out=folder,
-                    inits=(start,),
-                    texts=learn,
-                    untie=True,
-                    settings=tuple(arguments.set),
-                )
-            )
+            graft_once(ground.wish(folder, [start], arguments.set))
         kept = place / f"{folder.name}-{arguments.tokens}-{arguments.max_bytes}.json"
         if not kept.exists():
-            first = load_encoder(base).size
-            points = curve(folder, learn, scored, stage, place / "training", first)
+            points = curve(folder, ground.learn, scored, stage, place / "training", first)
             kept.write_text(json.dumps(points) + "\n")
         curves[start] = json.loads(kept.read_text())
     names = [f"{tokens:,}" for tokens, _ in curves[arguments.starts[0]]]
@@ -127,18 +112,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", default="smollm2-135m")
-    parser.add_argument("--pieces", type=int, default=4_000)
-    parser.add_argument("--corpus", choices=("prose", "quickstart"), default="prose")
-    parser.add_argument("--starts", nargs="*", default=["subtoken-mean", "weighted", "distil"])
+    parser = options(__doc__.splitlines()[0], ["subtoken-mean", "weighted", "distil"], 8_000)
     parser.add_argument("--tokens", type=int, default=4_096)
     parser.add_argument("--evaluate", type=int, default=2)
-    parser.add_argument("--max-bytes", type=int, default=8_000)
-    parser.add_argument("--set", nargs="*", default=[], help="key=value of graft.distil")
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-graft"))
-    parser.add_argument("--material", type=Path, default=MATERIAL)
-    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 

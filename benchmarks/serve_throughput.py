@@ -2,22 +2,25 @@
 
     python benchmarks/serve_throughput.py FILE.gguf [--clients 1,4,16] [--tokens 48] [--json FILE]
 
-Both run the same worker process with the same settings and 16 slots, one after the other and in
-alternation, `--rounds` times; every client streams one completion after another. The first byte's
-difference is that of the medians with one client.
+Both run the same worker process with the same settings and 16 slots, and wait beside each other
+while the other is asked: in each of `--rounds` rounds either answers every number of clients, who
+stream one completion after another, each over a connection of its own, since xllamacpp's server
+closes kept ones under a client that uses them. A round's ratio is taken by itself, and the median
+of the rounds is what is said, so that other work on the machine weighs on both sides.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import dataclasses
 import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,10 @@ from langraft.serve.worker import SETTINGS
 
 PROMPT = "第一条 为了保护公民、法人和其他组织的合法权益，"
 READY_SECONDS = 120
+FRESH = httpx2.Limits(max_keepalive_connections=0)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """`langraft serve`, as a user starts it."""
     command = [sys.executable, "-m", "langraft", "serve", str(file), "--port", "0", "--name", "m"]
@@ -51,7 +55,7 @@ async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str
         process.wait()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def direct(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
     """xllamacpp's server, in the same process that our engine uses."""
     settings = SETTINGS | {"model": str(file), "context": 512, "slots": slots, "key": "k"}
@@ -80,13 +84,12 @@ async def ready(place: str, headers: dict[str, str]) -> None:
     """Wait for /health."""
     limit = time.monotonic() + READY_SECONDS
     async with httpx2.AsyncClient(headers=headers) as http:
-        while True:
-            try:
+        while time.monotonic() < limit:
+            with contextlib.suppress(httpx2.TransportError):
                 if (await http.get(f"{place}/health")).status_code == 200:
                     return
-            except httpx2.TransportError:
-                assert time.monotonic() < limit
             await asyncio.sleep(0.1)
+    raise SystemExit(f"{place}: not ready after {READY_SECONDS} s")
 
 
 async def one(http: httpx2.AsyncClient, place: str, tokens: int) -> tuple[int, float]:
@@ -112,27 +115,46 @@ async def one(http: httpx2.AsyncClient, place: str, tokens: int) -> tuple[int, f
     return count, first
 
 
-async def load(server: Any, file: Path, clients: list[int], tokens: int, each: int) -> Any:
-    """Tokens a second by number of clients, and the median time to the first text with one."""
-    found: dict[int, float] = {}
-    firsts: list[float] = []
-    async with (
-        server(file, max(clients)) as (place, headers),
-        httpx2.AsyncClient(headers=headers, timeout=300) as http,
-    ):
+@dataclasses.dataclass
+class Side:
+    """One of the two servers, and what was seen of it."""
+
+    http: httpx2.AsyncClient
+    place: str
+    rates: dict[int, list[float]] = dataclasses.field(default_factory=dict)
+    firsts: list[float] = dataclasses.field(default_factory=list)
+
+    async def load(self, count: int, tokens: int, each: int) -> None:
+        """Let `count` clients stream `each` completions; keep the tokens a second."""
 
         async def client() -> list[tuple[int, float]]:
-            return [await one(http, place, tokens) for _ in range(each)]
+            return [await one(self.http, self.place, tokens) for _ in range(each)]
 
-        await one(http, place, 4)
-        for count in clients:
-            started = time.perf_counter()
-            answers = await asyncio.gather(*[client() for _ in range(count)])
-            seconds = time.perf_counter() - started
-            found[count] = sum(n for done in answers for n, _ in done) / seconds
-            if count == 1:
-                firsts = [first for done in answers for _, first in done]
-    return found, statistics.median(firsts) if firsts else None
+        started = time.perf_counter()
+        answers = await asyncio.gather(*[client() for _ in range(count)])
+        seconds = time.perf_counter() - started
+        made = sum(n for done in answers for n, _ in done)
+        self.rates.setdefault(count, []).append(made / seconds)
+        if count == 1:
+            self.firsts += [first for done in answers for _, first in done]
+
+
+async def compare(
+    file: Path, clients: list[int], tokens: int, each: int, rounds: int
+) -> tuple[Side, Side]:
+    """Our side and the direct one, after all rounds."""
+    async with contextlib.AsyncExitStack() as stack:
+        sides = []
+        for server in (ours, direct):
+            place, headers = await stack.enter_async_context(server(file, max(clients)))
+            http = httpx2.AsyncClient(headers=headers, timeout=300, limits=FRESH)
+            sides.append(Side(await stack.enter_async_context(http), place))
+            await one(sides[-1].http, place, 4)
+        for number in range(rounds):
+            for count in clients:
+                for side in sides if number % 2 else sides[::-1]:
+                    await side.load(count, tokens, each)
+        return sides[0], sides[1]
 
 
 async def main() -> None:
@@ -141,31 +163,26 @@ async def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--clients", default="1,4,16")
     parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--each", type=int, default=3, help="completions of every client")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--each", type=int, default=2, help="completions of every client")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     clients = [int(word) for word in options.clients.split(",")]
-    runs: dict[str, list[Any]] = {"ours": [], "direct": []}
-    for number in range(options.rounds):
-        pair = [("ours", ours), ("direct", direct)]
-        for name, server in pair if number % 2 else pair[::-1]:
-            runs[name].append(
-                await load(server, options.file, clients, options.tokens, options.each)
-            )
+    mine, peer = await compare(options.file, clients, options.tokens, options.each, options.rounds)
     found: dict[str, Any] = {}
     for count in clients:
-        mine, peer = (
-            statistics.median(run[0][count] for run in runs[name]) for name in ("ours", "direct")
+        a, b = mine.rates[count], peer.rates[count]
+        ratios = [x / y for x, y in zip(a, b, strict=True)]
+        found[f"{count} clients"] = {"ours": a, "direct": b, "ratio": statistics.median(ratios)}
+        print(
+            f"{count} clients: {statistics.median(a):.1f} tokens/s against "
+            f"{statistics.median(b):.1f}: {statistics.median(ratios):.3f}x "
+            f"({min(ratios):.3f} to {max(ratios):.3f})"
         )
-        found[f"{count} clients"] = {"ours": mine, "direct": peer, "ratio": mine / peer}
-        print(f"{count} clients: {mine:.1f} tokens/s against {peer:.1f}: {mine / peer:.3f}x")
     if 1 in clients:
-        mine, peer = (
-            statistics.median(run[1] for run in runs[name]) * 1e3 for name in ("ours", "direct")
-        )
-        found["first byte"] = {"ours_ms": mine, "direct_ms": peer, "more_ms": mine - peer}
-        print(f"first text: {mine:.1f} ms against {peer:.1f} ms: {mine - peer:+.1f} ms")
+        a, b = (statistics.median(side.firsts) * 1e3 for side in (mine, peer))
+        found["first byte"] = {"ours_ms": a, "direct_ms": b, "more_ms": a - b}
+        print(f"first text: {a:.1f} ms against {b:.1f} ms: {a - b:+.1f} ms")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 

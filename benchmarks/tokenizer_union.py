@@ -27,6 +27,13 @@ def main() -> None:
     parser.add_argument("--material", type=Path, default=MATERIAL)
     parser.add_argument("--megabytes", type=float, default=15)
     parser.add_argument("--pieces", type=int, default=23_295)
+    parser.add_argument(
+        "--candidates",
+        type=float,
+        default=2.5,
+        help="the union's model has so many times the pieces, for the base has some of them, some "
+        "are of other scripts, and some nothing produces",
+    )
     parser.add_argument("--mixed", action="store_true", help="also measure mixed pieces")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -41,7 +48,7 @@ def main() -> None:
             places["mixed"] = Path(folder) / "mixed"
             own = Rules(("Han",), mixed=True)
             extend_tokenizer(base, texts, size=given.pieces, rules=own, out=places["mixed"])
-        pieces = trained_pieces(texts, int(given.pieces * 1.3))
+        pieces = trained_pieces(texts, int(given.pieces * given.candidates))
         result = append_pieces_to(
             base, pieces, out=places["union"], size=given.pieces, rules=rules, reachable_only=True
         )

@@ -23,28 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nine_million import VOCABULARY, model_9m, word_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-ROW, ROWS, VOCABULARY = 512, 2, 16_384
+ROW, ROWS = 512, 2
 ROUNDS, STEPS = 3, 10
 HEAD = 69_120
-
-
-def model_9m() -> LlamaForCausalLM:
-    """256 wide, 6 blocks, 16,384 ids: 9 M parameters with the tied matrix."""
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=256,
-            intermediate_size=688,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-        )
-    )
 
 
 def tokens(steps: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -140,14 +124,8 @@ def huggingface(steps: int) -> list[float]:
 def trl(steps: int) -> list[float]:
     """TRL's SFTTrainer, packing without padding."""
     from datasets import Dataset
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
 
-    words = {f"w{n}": n for n in range(VOCABULARY)}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, "w0")), pad_token="w0", eos_token="w0"
-    )
     data = Dataset.from_dict({"input_ids": tokens(steps).tolist()})
     with tempfile.TemporaryDirectory() as folder:
         arguments = SFTConfig(
@@ -159,7 +137,10 @@ def trl(steps: int) -> list[float]:
             shuffle_dataset=False,
         )
         trainer = _in_order(SFTTrainer)(
-            model=model_9m(), args=arguments, train_dataset=data, processing_class=tokenizer
+            model=model_9m(),
+            args=arguments,
+            train_dataset=data,
+            processing_class=word_tokenizer(pad=0, end=0),
         )
         trainer.train()
         return [r["loss"] for r in trainer.state.log_history if "loss" in r]

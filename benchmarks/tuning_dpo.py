@@ -2,9 +2,10 @@
 
     python benchmarks/tuning_dpo.py [--json FILE]
 
-TRL comes with `make bench-setup`; without it its row says so. Ratios are of processor seconds (one
-thread, a process of its own for each, rounds interleaved, the best of each): a neighbour's load
-does not change those much. Ours include the scoring of all answers by the reference.
+TRL comes with `make bench-setup`; without it its row says so. Both see the same pairs in the same
+order with the same optimiser, and their losses are compared step by step. Times are wall-clock and
+processor seconds on one thread, a process of its own for each, rounds interleaved, the best of
+each. Ours include the scoring of all answers by the reference.
 """
 
 from __future__ import annotations
@@ -20,30 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from nine_million import VOCABULARY, model_9m, word_tokenizer
+from transformers import LlamaForCausalLM
 
-VOCABULARY, PAIRS, BATCH, ROUNDS = 16_384, 24, 4, 2
-BETA, RATE = 0.1, 1e-4
+PAIRS, BATCH, ROUNDS = 24, 4, 2
+BETA, RATE, SEED = 0.1, 1e-4, 1
+NEAR = 5e-5  # four digits
 
 
 def model() -> LlamaForCausalLM:
-    """256 wide, 6 blocks, 16,384 ids: 9 M parameters with the tied matrix."""
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=256,
-            intermediate_size=688,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            pad_token_id=0,
-            eos_token_id=1,
-        )
-    )
+    """The model of both."""
+    return model_9m(pad_token_id=0, eos_token_id=1)
 
 
 def pairs() -> list[tuple[list[int], list[int], list[int]]]:
@@ -55,6 +43,11 @@ def pairs() -> list[tuple[list[int], list[int], list[int]]]:
 
     sizes = generator.integers(20, 200, (PAIRS, 2))
     return [(ids(64), [*ids(a), 1], [*ids(b), 1]) for a, b in sizes.tolist()]
+
+
+def order() -> list[int]:
+    """The order in which our feed shows the pairs in its first epoch."""
+    return [int(n) for n in np.random.Generator(np.random.PCG64([SEED, 0])).permutation(PAIRS)]
 
 
 def ours() -> dict[str, Any]:
@@ -79,36 +72,31 @@ def ours() -> dict[str, Any]:
     ]
     ones = np.ones(PAIRS, np.float32)
     held = PairSet(lay(samples), 0 * ones, ones)
-    begun = time.process_time()
+    begun, wall = time.process_time(), time.perf_counter()
     reference = sample_logprobs(policy, held.samples, device, "reference")[0].astype(np.float32)
-    feed = PairFeed(held, batch=BATCH, epochs=1, seed=1, reference=reference)
+    feed = PairFeed(held, batch=BATCH, epochs=1, seed=SEED, reference=reference)
     stage = Dpo(data="none", lr=RATE, schedule="constant", warmup=0.0, checkpoint_seconds=1e9)
     task = Task(feed, partial(dpo_loss, beta=BETA), DPO_MEASURES)
     with tempfile.TemporaryDirectory() as folder:
         log = MetricsLog(Path(folder) / "metrics.jsonl", "dpo")
         train_stage(policy, task, stage, Place(device), Path(folder), log, lambda step, seen: None)
-        seconds = time.process_time() - begun
+        seconds = {"processor": time.process_time() - begun, "wall": time.perf_counter() - wall}
         losses = [r["loss"] for r in read_metrics(Path(folder) / "metrics.jsonl")]
-    return {"seconds": seconds, "losses": losses}
+    return {**seconds, "losses": losses}
 
 
 def trl() -> dict[str, Any]:
     """DPOTrainer as it comes, with a reference model of its own."""
     from datasets import Dataset
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
     from trl import DPOConfig, DPOTrainer
-
-    engine = Tokenizer(models.WordLevel({f"w{n}": n for n in range(VOCABULARY)}, unk_token="w3"))
-    engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=engine, pad_token="w0", eos_token="w1")
 
     def text(ids: list[int]) -> str:
         return " ".join(f"w{n}" for n in ids)
 
+    found = pairs()
     rows = [
         {"prompt": text(q) + " ", "chosen": text(a[:-1]), "rejected": text(b[:-1])}
-        for q, a, b in pairs()
+        for q, a, b in (found[n] for n in order())
     ]
     with tempfile.TemporaryDirectory() as folder:
         settings = DPOConfig(
@@ -117,6 +105,8 @@ def trl() -> dict[str, Any]:
             num_train_epochs=1,
             learning_rate=RATE,
             lr_scheduler_type="constant",
+            adam_beta2=0.95,
+            train_sampling_strategy="sequential",
             beta=BETA,
             logging_steps=1,
             save_strategy="no",
@@ -131,13 +121,13 @@ def trl() -> dict[str, Any]:
             model(),
             settings,
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=word_tokenizer(pad=0, end=1),
         )
-        begun = time.process_time()
+        begun, wall = time.process_time(), time.perf_counter()
         trainer.train()
-        seconds = time.process_time() - begun
+        seconds = {"processor": time.process_time() - begun, "wall": time.perf_counter() - wall}
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {"seconds": seconds, "losses": losses}
+    return {**seconds, "losses": losses}
 
 
 def apart(name: str) -> dict[str, Any]:
@@ -169,12 +159,20 @@ def main() -> None:
         if missing:
             print(f"{name}: not measured: {missing[0]}")
             continue
-        result[name] = min(run["seconds"] for run in found)
-        print(f"{name}: {result[name]:.1f} processor seconds for {PAIRS} pairs")
-        print(f"  losses {', '.join(f'{loss:.4f}' for loss in found[0]['losses'])}")
+        best = {kind: min(run[kind] for run in found) for kind in ("processor", "wall")}
+        result[name] = best | {"losses": found[0]["losses"]}
+        print(f"{name}: {best['wall']:.1f} s, {best['processor']:.1f} processor seconds")
+        print(f"  losses {', '.join(f'{loss:.5f}' for loss in found[0]['losses'])}")
     if len(result) == 2:
-        result["ratio"] = result["trl"] / result["ours"]
-        print(f"ratio: {result['ratio']:.2f} times TRL's speed (goal 1.4)")
+        sides = zip(result["ours"]["losses"], result["trl"]["losses"], strict=True)
+        result["losses_apart"] = max(abs(a - b) for a, b in sides)
+        print(f"losses: {result['losses_apart']:.1e} apart at most (goal {NEAR:.0e})")
+        for kind in ("wall", "processor"):
+            result[f"ratio_{kind}"] = result["trl"][kind] / result["ours"][kind]
+        ratios = (
+            f"{result['ratio_wall']:.2f} times, {result['ratio_processor']:.2f} of processor time"
+        )
+        print(f"TRL takes {ratios} (goal 1.4)")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 

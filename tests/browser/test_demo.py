@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openai
 import pytest
 from api_server import running
 from playwright.sync_api import BrowserContext
@@ -52,6 +53,12 @@ def test_a_chinese_chat_and_two_models_side_by_side(model: Path, visitor: Browse
         assert all("中文" in page.inner_text(f"#side-{n}") for n in (0, 1))
         page.click("#side-clear")
         page.wait_for_function("!document.querySelector('#side-0').innerText.includes('中文')")
+        for url, name in ((f"{place}/v1", "adapted"), (f"{place}/other1/v1", "base")):
+            with openai.OpenAI(base_url=url, api_key="none") as client:
+                assert [one.id for one in client.models.list()] == [name]
+                answer = client.completions.create(model=name, prompt="abc", max_tokens=4)
+                assert answer.usage is not None
+                assert answer.usage.prompt_tokens == 3
     assert urls
     assert [u for u in urls if not u.startswith((place, "data:", "blob:"))] == []
     assert errors == []

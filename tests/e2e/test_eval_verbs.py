@@ -45,6 +45,42 @@ def test_a_benchmark_is_scored_under_its_card_and_goes_on(
         )
 
 
+def test_several_suites_under_all_their_protocols_in_one_command(
+    small: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    found = answer(
+        *("eval", "choice", small / "base", "--suite", "csv", "--suite", "csv-zh"),
+        *("--data", small / "exam.csv", "--protocol", "all", "--limit", 2, "--out", out),
+    )["evaluations"]
+    cards = [(one["card"]["suite"], one["card"]["protocol"]) for one in found]
+    english = ["colossal", "colossal-2023", "lm-eval", "generate"]
+    chinese = ["chinese-llama", "chinese-llama-asis"]
+    assert sorted(cards) == sorted(
+        [*(("csv", name) for name in english), *(("csv-zh", name) for name in english + chinese)]
+    )
+    prompts = {one["card"]["suite"]: one["card"]["prompt"] for one in found}
+    assert "\nAnswer:" in prompts["csv"]
+    assert "\n答案：" in prompts["csv-zh"]
+    for one, (suite, name) in zip(found, cards, strict=True):
+        lines = records(out / f"{suite}-{name}" / "questions-0.jsonl")
+        micro = one["measures"]["accuracy"]["micro"]
+        assert micro["value"] == sum(line["score"] for line in lines) / micro["count"]
+
+
+def test_all_suites_of_several_places_are_found_by_name(small: Path, tmp_path: Path) -> None:
+    header, rows = "question,A,B,C,D,answer", "Which?,a,b,c,d,C\nWhat?,a,b,c,d,A"
+    for name in ("one/ceval/val/law_val.csv", "two/cmmlu/test/law.csv", "two/notes/law.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"{header}\n{rows}\n", encoding="utf-8")
+    asked = ("eval", "choice", small / "base", "--data", tmp_path / "one", "--shots", 0)
+    asked = (*asked, "--out", tmp_path / "out", "--protocol", "lm-eval", "--data", tmp_path / "two")
+    found = answer(*asked, "--suite", "all")["evaluations"]
+    assert {one["card"]["suite"] for one in found} == {"ceval", "cmmlu"}
+    with pytest.raises(BadInput, match=r"mmlu: not in .* which hold ceval, cmmlu$"):
+        answer(*asked, "--suite", "mmlu")
+
+
 def test_a_comparison_writes_its_page(
     small: Path, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

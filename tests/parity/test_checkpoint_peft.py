@@ -61,6 +61,11 @@ def _same(merged: Path, wanted: dict[str, torch.Tensor]) -> None:
         assert (found[name] - tensor).abs().max() <= 1e-6, name
 
 
+def _moved(merged: Path, before: dict[str, torch.Tensor], name: str) -> float:
+    """How far the merge moved a tensor that was there before."""
+    return float((load_file(merged / "model.safetensors")[name] - before[name]).abs().max())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_equals_peft(kind: str, tmp_path: Path) -> None:
     base = random_llama()
@@ -80,7 +85,10 @@ def test_trained_biases(settings: dict[str, Any], tmp_path: Path) -> None:
     tuned = trained_adapter(
         base, tmp_path / "adapter", target_modules=["q_proj", "k_proj"], **settings
     )
-    _same(_merge(base, tmp_path, tmp_path / "adapter"), peft_merged(tuned))
+    merged = _merge(base, tmp_path, tmp_path / "adapter")
+    _same(merged, peft_merged(tuned))
+    assert _moved(merged, base.state_dict(), "model.layers.1.self_attn.k_proj.bias") > 0.05
+    assert _moved(merged, base.state_dict(), "model.layers.1.self_attn.k_proj.weight") > 0.01
 
 
 @pytest.mark.parametrize("dora", [False, True])
@@ -101,6 +109,7 @@ def test_matrices_stored_the_other_way_round(dora: bool, tmp_path: Path) -> None
     wanted = peft_merged(tuned)
     del wanted["lm_head.weight"]  # tied
     _same(merged, wanted)
+    assert _moved(merged, base.state_dict(), "transformer.h.1.attn.c_proj.weight") > 0.01
 
 
 def test_embeddings_of_a_larger_vocabulary(tmp_path: Path) -> None:
@@ -142,6 +151,10 @@ def test_several_in_a_row(tmp_path: Path) -> None:
     second = trained_adapter(between, tmp_path / "second", rows=98, seed=2, **save)
     merged = _merge(base, tmp_path, tmp_path / "first", tmp_path / "second")
     _same(merged, peft_merged(second))
+    for name in ("model.embed_tokens.weight", "model.layers.0.self_attn.v_proj.weight"):
+        rows = len(between.state_dict()[name])
+        after = load_file(merged / "model.safetensors")[name]
+        assert (after[:rows] - between.state_dict()[name]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("kind", ["lora on embeddings", "saved matrices"])

@@ -40,7 +40,8 @@ BASES = {
         "Apache-2.0",
     ),
 }
-HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+# the card as well: it states the licence, which the cards of models made from it carry over
+HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt", "README.md")
 
 
 def cache_folder() -> Path:

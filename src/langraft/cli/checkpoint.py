@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langraft.cli.options import Json, Out, answer, texts_of
+from langraft.cli.options import Json, Out, answer, card, texts_of
 from langraft.core.messages import console, say, table
 
 app = typer.Typer(
@@ -67,7 +67,7 @@ def checkpoint_convert(
 
     folder = model_folder(model)
     note = convert(folder, out, tokenizer=tokenizer, shard_bytes=int(shard_size * 1e9))
-    _done(note, out, json_)
+    _done(note, out, json_, "convert", model)
 
 
 @app.command("merge")
@@ -101,7 +101,7 @@ def checkpoint_merge(
     )
     for name, evidence in zip(adapter, note["evidence"], strict=True):
         say(f"{name}: what speaks for this base: {evidence}")
-    _done(note, out, json_)
+    _done(note, out, json_, "merge", base)
 
 
 def _probe(base: Path, texts: list[str]) -> Callable[[Path], None]:
@@ -180,9 +180,10 @@ def delta_apply(
         raise typer.BadParameter(f"{style!r} is not one of {', '.join(STYLES)}")
     folder = model_folder(base)
     if (delta / MANIFEST).exists():
-        _done(apply_delta(folder, delta, out), out, json_)
+        _done(apply_delta(folder, delta, out), out, json_, "delta-apply", base)
     else:
-        _done(apply_published(folder, delta, out, style), out, json_)
+        found = apply_published(folder, delta, out, style)
+        _done(found, out, json_, "delta-apply", base)
 
 
 @app.command("delta-verify")
@@ -226,7 +227,8 @@ def checkpoint_average(
     if method not in ("linear", "slerp"):
         raise typer.BadParameter(f"{method!r} is not linear or slerp")
     folders = [model_folder(model) for model in models]
-    _done(average(folders, out, method=method, weights=weight), out, json_)
+    found = average(folders, out, method=method, weights=weight)
+    _done(found, out, json_, "average", models[0])
 
 
 @app.command("arithmetic")
@@ -257,13 +259,14 @@ def checkpoint_arithmetic(
         (factor, model_folder(a), model_folder(b))
         for factor, a, b in zip(scales, plus, minus, strict=True)
     ]
-    _done(add_vectors(model_folder(start), vectors, out, keep=keep or []), out, json_)
+    found = add_vectors(model_folder(start), vectors, out, keep=keep or [])
+    _done(found, out, json_, "arithmetic", start)
 
 
 @app.command("export")
 def export_command(
     run: Annotated[Path, typer.Argument(help="the run's folder", show_default=False)],
-    stage: Annotated[str, typer.Option(help="an unfinished pretrain stage", show_default=False)],
+    stage: Annotated[str, typer.Option(help="an unfinished stage that trains", show_default=False)],
     out: Out,
     step: Annotated[int | None, typer.Option(help="of the checkpoint [the newest]")] = None,
     json_: Json = False,
@@ -272,21 +275,24 @@ def export_command(
 
     Example: `langraft checkpoint export runs/my --stage knowledge --out at-noon`
     """
-    from langraft.core.errors import BadInput
+    from langraft.export.card import write_card
     from langraft.pipeline import Run
-    from langraft.pipeline.pretrain import export_checkpoint
+    from langraft.pipeline.cards import facts_of_checkpoint
+    from langraft.pipeline.checkpoint import export_checkpoint, named_stage
     from langraft.recipe import load_recipe
 
-    recipe = load_recipe(run / "recipe.yaml")
-    chosen = next((s for s in recipe.pretrain if s.name == stage), None)
-    if chosen is None:
-        names = ", ".join(s.name for s in recipe.pretrain) or "none"
-        raise BadInput(f"--stage {stage}: the run's pretrain stages are: {names}")
-    found = export_checkpoint(Run(recipe, run.resolve(), run), chosen, out, step)
+    this = Run(load_recipe(run / "recipe.yaml"), run.resolve(), run)
+    found = export_checkpoint(this, stage, out, step)
+    write_card(out, facts_of_checkpoint(run, named_stage(this, stage)[0], out, found))
     say(f"step {found}: {out}")
     answer({"step": found, "model": str(out)}, json_)
 
 
-def _done(note: dict[str, Any], out: Path, as_json: bool) -> None:
+def _done(note: dict[str, Any], out: Path, as_json: bool, verb: str = "", base: str = "") -> None:
+    """Say what was written; a model that `verb` made of `base` gets its card."""
+    if verb:
+        relation = "merge" if verb in ("merge", "average") else "finetune"
+        made = f"langraft checkpoint {verb} {Path(base).name} ... --out {out.name}"
+        card(out, base, made, relation)
     say(f"[green]written[/green]  {out}")
     answer({**note, "out": str(out)}, as_json)

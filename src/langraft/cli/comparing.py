@@ -6,16 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from langraft.checkpoint.bases import cache_folder
 from langraft.cli.options import texts_of
 from langraft.core.errors import BadInput
-from langraft.core.io import sha256_json
 from langraft.core.messages import track
 from langraft.data.frame import document_frame
 from langraft.evals.bits import Bits, bits_per_byte, excerpts
 from langraft.evals.compare import SuiteScore, TextScore, suite_score, text_score
 from langraft.evals.ledger import read_results
-from langraft.evals.open import open_reader, results_name
+from langraft.evals.open import open_reader, results_folder
 from langraft.evals.suite import Reader, evaluate
 from langraft.evals.suites import load_exam
 from langraft.tokenizer.encoder import Encoder, load_encoder
@@ -78,9 +76,7 @@ def compared_suites(
         summaries, lines = [], []
         for side in sides:
             reader = dataclasses.replace(side.reader, window=window)
-            name = results_name(reader, suite, protocol(suite))
-            settings = [exam.digest(), exam.shots, window, str(reader.model.dtype)]
-            folder = cache_folder() / "evals" / f"{name}-{sha256_json(settings)[:12]}"
+            folder = results_folder(reader, exam, protocol(suite))
             summaries.append(evaluate(reader, exam, protocol(suite), folder).as_json())
             lines.append(list(read_results(folder)))
         found.append(suite_score(summaries[0], summaries[1], lines[0], lines[1]))

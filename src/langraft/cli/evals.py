@@ -2,171 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from langraft.cli.bits import eval_bits
-from langraft.cli.options import Json, answer, texts_of
+from langraft.cli.choice import (
+    Choices,
+    Limit,
+    Precision,
+    Protocol,
+    Shots,
+    Subjects,
+    cells,
+    eval_choice,
+    protocol_name,
+)
+from langraft.cli.options import Json, answer
 from langraft.core.errors import BadInput
-from langraft.core.messages import console, say, table, warn
-
-if TYPE_CHECKING:
-    from langraft.evals.suite import Reader
-    from langraft.evals.suites import Exam
-    from langraft.evals.summary import Summary
+from langraft.core.messages import console, say, table
 
 app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 app.command("bits")(eval_bits)
-
-Suite = Annotated[str, typer.Option(help="mmlu, cmmlu, ceval, agieval, gaokao, c3, ... or csv")]
-Data = Annotated[str, typer.Option(help="folder, .tar archive, file, or hub:owner/name")]
-Protocol = Annotated[
-    str | None, typer.Option(help="colossal, chinese-llama, lm-eval, generate, ...")
-]
-Shots = Annotated[int | None, typer.Option(help="worked examples; else the suite's usual number")]
-Limit = Annotated[int | None, typer.Option(help="only so many questions of each subject")]
-Subjects = Annotated[list[str] | None, typer.Option(help="only this subject; may be repeated")]
-Choices = Annotated[
-    int | None, typer.Option(help="only questions with one right answer among so many")
-]
-Window = Annotated[int | None, typer.Option(help="tokens the model reads at most")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16, or auto: bf16 on a GPU")]
-Seed = Annotated[int | None, typer.Option(help="draw the worked examples; else the first")]
-Results = Annotated[
-    Path | None, typer.Option(help="keep each question's result here; else in the cache")
-]
-
-
-@app.command("choice")
-def eval_choice(
-    model: str,
-    suite: Suite,
-    data: Data,
-    protocol: Protocol = None,
-    shots: Shots = None,
-    limit: Limit = None,
-    subject: Subjects = None,
-    split: Annotated[str | None, typer.Option(help="another split of the files")] = None,
-    seed: Seed = None,
-    window: Window = None,
-    precision: Precision = "auto",
-    plain: Annotated[bool, typer.Option(help="read every prompt whole, to compare")] = False,
-    choices: Choices = None,
-    corpus: Annotated[
-        list[str] | None, typer.Option(help="training texts: also score without their items")
-    ] = None,
-    out: Results = None,
-    json_: Json = False,
-) -> None:
-    """Score a model on a benchmark under a named protocol, printed with every score.
-
-    A killed evaluation goes on where it was. Under torchrun each process takes its share.
-
-    Example: `langraft eval choice smollm2-135m --suite cmmlu --data benchmarks.tar.zst --protocol
-    colossal --shots 5 --limit 20`
-    """
-    from langraft.checkpoint.bases import resolve_base
-    from langraft.evals.open import open_reader
-    from langraft.evals.ranks import joined
-    from langraft.evals.suites import load_exam, with_choices
-
-    exam = load_exam(
-        *(suite, data, Path()),
-        shots=shots,
-        split=split,
-        subjects=subject or (),
-        limit=limit,
-        seed=seed,
-    )
-    exam = with_choices(exam, choices) if choices else exam
-    folder = resolve_base(model, Path())
-    with joined() as ranks:
-        reader = open_reader(folder, window=window, precision=precision, share=not plain)
-        name = _protocol(suite, protocol)
-        results = _results(reader, exam, name, out)
-        from langraft.evals.suite import evaluate
-
-        summary = evaluate(reader, exam, name, results, ranks)
-        if ranks.rank:
-            return
-    _show(summary, results)
-    found = summary.as_json() | {"results": str(results)}
-    if corpus:
-        found["contamination"] = _contamination(exam, results, corpus)
-    answer(found, json_)
-
-
-def _protocol(suite: str, name: str | None) -> str:
-    from langraft.evals.protocols import fitting
-
-    return name or fitting(suite)[0]
-
-
-def _results(reader: Reader, exam: Exam, protocol: str, out: Path | None) -> Path:
-    """Where the results of exactly this evaluation are kept."""
-    from langraft.checkpoint.bases import cache_folder
-    from langraft.core.io import sha256_json
-    from langraft.evals.open import results_name
-
-    if out is not None:
-        return out
-    settings = [exam.digest(), exam.shots, exam.seed, exam.split, reader.window, reader.share]
-    settings.append(str(reader.model.dtype))
-    name = f"{results_name(reader, exam.suite, protocol)}-{sha256_json(settings)[:12]}"
-    return cache_folder() / "evals" / name
-
-
-def _show(summary: Summary, results: Path) -> None:
-    """The card, the scores, the notes."""
-    from langraft.evals.suite import brief
-
-    say("[bold]protocol card[/bold]")
-    for key, value in brief(summary.card).items():
-        console.print(f"  {key:14} {value}", markup=False)
-    rows = []
-    for name, measure in summary.measures.items():
-        lines = {"over questions": measure["micro"], "over subjects": measure["macro"]}
-        lines |= measure["groups"] or measure["subjects"]
-        rows += [(name, key, *_cells(estimate)) for key, estimate in lines.items()]
-    columns = ("measure", "of", "score", "95 % interval", "questions")
-    console.print(table("scores", columns, rows))
-    for note in summary.notes:
-        warn(note)
-    say(f"every question: {results}")
-
-
-def _cells(estimate: Mapping[str, Any]) -> tuple[str, str, str]:
-    interval = f"{100 * estimate['low']:.1f} - {100 * estimate['high']:.1f}"
-    return f"{100 * estimate['value']:.2f}", interval, f"{estimate['count']:,}"
-
-
-def _contamination(exam: Exam, results: Path, corpus: list[str]) -> dict[str, Any]:
-    """Scores with and without the items that the training texts hold."""
-    from langraft.corpus.decontaminate import Decontaminator, Item
-    from langraft.evals.contamination import found_items, item_texts, overlap
-    from langraft.evals.ledger import read_results
-
-    finder = Decontaminator(Item(*item) for item in item_texts(exam))
-    found = overlap(
-        read_results(results), found_items(finder, texts_of(corpus), exam.suite)
-    ).as_json()
-    clean = found["clean"]
-    say(
-        f"contamination: {len(found['items'])} of {found['of']} items are in the corpus; "
-        f"all {100 * found['all']['value']:.2f}, "
-        + (f"without them {100 * clean['value']:.2f}" if clean else "none is left without them")
-    )
-    return found
+app.command("choice")(eval_choice)
 
 
 @app.command("mismatch")
 def eval_mismatch(
     model: str,
-    suite: Suite,
-    data: Data,
+    suite: Annotated[str, typer.Option(help="mmlu, cmmlu, ceval, agieval, ... or csv")],
+    data: Annotated[str, typer.Option(help="folder, .tar archive, file, or hub:owner/name")],
     published: Annotated[float, typer.Option(help="the published score in per cent")],
     protocol: Protocol = None,
     shots: Shots = None,
@@ -185,7 +51,7 @@ def eval_mismatch(
 
     from langraft.checkpoint.bases import resolve_base
     from langraft.evals.mismatch import Setting, explain
-    from langraft.evals.open import open_reader
+    from langraft.evals.open import open_reader, results_folder
     from langraft.evals.statistics import Estimate
     from langraft.evals.suite import evaluate
     from langraft.evals.suites import SUITES, load_exam, with_choices
@@ -195,7 +61,7 @@ def eval_mismatch(
     folder = resolve_base(model, Path())
     whole = open_reader(folder, precision=precision)
     usual = SUITES[suite].shots if suite in SUITES and shots is None else shots
-    claimed = Setting(_protocol(suite, protocol), usual or 0)
+    claimed = Setting(protocol_name(suite, protocol), usual or 0)
 
     def score(setting: Setting) -> Estimate:
         exam = load_exam(
@@ -207,20 +73,28 @@ def eval_mismatch(
         )
         exam = with_choices(exam, choices) if choices else exam
         reader = dataclasses.replace(whole, window=min(setting.window or 1 << 30, whole.window))
-        results = _results(reader, exam, setting.protocol, None)
+        results = results_folder(reader, exam, setting.protocol)
         return evaluate(reader, exam, setting.protocol, results).main
 
     lines = explain(claimed, suite, published / 100, score)
     rows = [
         (
             line.setting,
-            *_cells(line.as_json()["score"])[:2],
+            *cells(line.as_json()["score"])[:2],
             f"{100 * line.moves:+.1f}",
             f"{100 * line.distance:.1f}",
+            "yes" if line.explains else "no",
         )
         for line in lines
     ]
-    columns = ("changed", "score", "95 % interval", "moves by", "from the published")
+    columns = (
+        "changed",
+        "score",
+        "95 % interval",
+        "moves by",
+        "from the published",
+        "in the interval",
+    )
     console.print(table(f"{SUITES[suite].title}, published {published}", columns, rows))
     answer({"published": published, "settings": [line.as_json() for line in lines]}, json_)
 
@@ -264,7 +138,7 @@ def eval_compare(
     bodies = dict(_split(item, "text") for item in text)
     texts = compared_texts(sides, bodies, max_bytes)
     asked = [item.partition("=")[::2] for item in suite or ()]
-    suites = compared_suites(sides, asked, data, lambda s: _protocol(s, protocol), limit)
+    suites = compared_suites(sides, asked, data, lambda s: protocol_name(s, protocol), limit)
     judged = verdicts(texts, suites, new, max_rise, language)
     found = {
         "base": base,

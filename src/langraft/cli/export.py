@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from langraft.cli.options import Json, Out, Texts, answer, texts_of
+from langraft.cli.options import Json, Out, Texts, answer, card, texts_of
 from langraft.core.messages import say
 
 app = typer.Typer(help="Files for other programs.", no_args_is_help=True)
@@ -95,7 +95,66 @@ def export_quantize_command(
     from langraft.checkpoint.bases import resolve_base
     from langraft.export.quantize import quantize
 
-    answer(quantize(resolve_base(model, Path()), scheme, texts_of(text), out), json_)
+    found = quantize(resolve_base(model, Path()), scheme, texts_of(text), out)
+    if scheme == "int8":  # the other scheme leaves commands, not a model
+        made = f"langraft export quantize {Path(model).name} --scheme {scheme} ..."
+        card(out, model, made, "quantized")
+    answer(found, json_)
+
+
+@app.command("card")
+def export_card_command(
+    folder: Annotated[Path, typer.Argument(help="a model's folder", show_default=False)],
+    base: Annotated[str | None, typer.Option(help="what it was made from")] = None,
+    json_: Json = False,
+) -> None:
+    """Write the README.md of a model: metadata, measurements, how it was made.
+
+    A folder of a run gets all that the run knows; another one what lies beside it. A run writes its
+    cards by itself.
+
+    Example: `langraft export card runs/quickstart-zh/pretrain-adapt`
+    """
+    from langraft.core.errors import BadInput
+    from langraft.export.card import write_card
+    from langraft.pipeline.cards import facts_of, plain_facts
+
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder")
+    path = write_card(folder, facts_of(folder) if base is None else plain_facts(folder, base, ""))
+    say(f"card: {path}")
+    answer({"card": str(path)}, json_)
+
+
+@app.command("push")
+def export_push_command(
+    folder: Annotated[Path, typer.Argument(help="a model's folder", show_default=False)],
+    repo: Annotated[str, typer.Option(help="owner/name on the hub", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="for everybody to see")] = False,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="names or globs that stay behind")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Upload a model's folder and card to the Hugging Face hub, private unless --public.
+
+    Pickles, links and files that no model consists of are refused. The token is that of HF_TOKEN or
+    of `hf auth login`.
+
+    Example: `langraft export push runs/quickstart-zh/pretrain-adapt --repo me/smollm2-135m-zh`
+    """
+    from langraft.export.card import README, write_card
+    from langraft.export.push import files_to_push, push
+
+    files_to_push(folder, leave_out or ())
+    if not (folder / README).exists():
+        from langraft.pipeline.cards import facts_of  # imports torch: seconds
+
+        say(f"card: {write_card(folder, facts_of(folder))}")
+    found = push(folder, repo, public=public, leave_out=leave_out or ())
+    seen = "private" if found["private"] else "public"
+    say(f"{len(found['files'])} files, {seen}: {found['commit']}")
+    answer(found, json_)
 
 
 @app.command("table")

@@ -38,7 +38,7 @@ def keep_plan(this: Run, devices: int | None = None) -> None:
 
 def _device(this: Run) -> str:
     """The run's device as `langraft plan --device` takes it."""
-    from langraft.train.flops import peak_flops
+    from langraft.core.compute import peak_flops
 
     if this.device.name != "cuda":
         return "cpu"

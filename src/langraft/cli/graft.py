@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from langraft.cli.options import Json, Out, answer, texts_of
+from langraft.cli.options import Json, Out, answer, card, texts_of
 from langraft.core.messages import console, say, table
 
 app = typer.Typer()
@@ -75,6 +75,7 @@ def graft_command(
     )
     result = graft_once(wish)
     _show(result)
+    card(out, base, f"langraft graft {Path(base).name} ... --init {result['method']}")
     say(f"grafted {result['added_rows']:,} rows, {result['method']}: {out}")
     answer(result, json_)
 
@@ -116,5 +117,6 @@ def context_command(
     from langraft.graft.context import extend_context
 
     found = extend_context(resolve_base(model, Path()), method, length, out, alpha=alpha)
+    card(out, model, f"langraft context {Path(model).name} --method {method} ...")
     say(f"{found['rope_parameters']}: {out}")
     answer({**found, "model": str(out)}, json_)

@@ -36,3 +36,11 @@ def texts_of(patterns: list[str]) -> list[str]:
     from langraft.corpus.readers import expand, read_texts
 
     return [r.text for path in expand(patterns, Path()) for r in read_texts(path, "text")]
+
+
+def card(folder: Path, base: str, made: str, relation: str = "finetune") -> None:
+    """Write the model card of a folder that a verb made of `base`."""
+    from langraft.export.card import write_card
+    from langraft.pipeline.cards import plain_facts
+
+    write_card(folder, plain_facts(folder, base, made, relation))

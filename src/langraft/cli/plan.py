@@ -10,9 +10,11 @@ import typer
 from langraft.cli.options import Json, RecipePath, Set, answer
 from langraft.core.errors import BadInput
 from langraft.core.messages import console, say, table, warn
+from langraft.plan.scale import DEVICE_HOURS_BETWEEN_FAILURES
 
 app = typer.Typer()
 GIB = 2.0**30
+CHECKPOINTINGS = ("none", "selective", "full")
 
 
 @app.command("plan")
@@ -24,6 +26,14 @@ def plan_command(
     per_node: Annotated[int, typer.Option(help="devices that share a fast link")] = 8,
     inside: Annotated[str, typer.Option(help="the link inside a node")] = "nvlink4",
     between: Annotated[str, typer.Option(help="the link between nodes")] = "ib-ndr",
+    stragglers: Annotated[
+        float, typer.Option(help="spread of a device's step time, as a share of it")
+    ] = 0.01,
+    failures: Annotated[
+        float, typer.Option(help="device-hours between failures")
+    ] = DEVICE_HOURS_BETWEEN_FAILURES,
+    save: Annotated[float, typer.Option(help="seconds that a checkpoint stops training")] = 20.0,
+    restart: Annotated[float, typer.Option(help="seconds from a failure to the next step")] = 300.0,
     mean_document: Annotated[float, typer.Option(help="tokens of a usual document")] = 1_000.0,
     sft_tokens: Annotated[
         int, typer.Option(help="tokens of the conversations of sft")
@@ -53,7 +63,8 @@ def plan_command(
     if mean_document <= 0:
         raise BadInput(f"--mean-document {mean_document:g}: a document has at least one token")
     links = find_link(inside, "--inside"), find_link(between, "--between")
-    machine = Machine(find_device(device), Cluster(devices, per_node, *links), price)
+    cluster = Cluster(devices, per_node, *links, stragglers, failures, save, restart)
+    machine = Machine(find_device(device), cluster, price)
     found = plan_recipe(
         load_recipe(recipe, set_ or []),
         recipe.resolve().parent,
@@ -113,6 +124,19 @@ def time_span(hours: dict[str, float]) -> str:
     return f"{span({part: value / unit for part, value in hours.items()})} {name}"
 
 
+def held(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The models of every stage that learns from feedback, and whether they fit together."""
+    lines: list[tuple[str, ...]] = []
+    for stage in found["feedback"]:
+        for one in stage["models"]:
+            sizes = (f"{one['device'] / GIB:.1f}", f"{one['host'] / GIB:.1f}")
+            lines.append((stage["name"], one["model"], *sizes))
+        verdict = "together: fits" if stage["fits"] else "together: does not fit"
+        sizes = (f"{stage['total'] / GIB:.1f}", f"{stage['host'] / found['devices'] / GIB:.1f}")
+        lines.append((stage["name"], verdict, *sizes))
+    return lines
+
+
 def _show(found: dict[str, Any]) -> None:
     parameters = found["parameters"]
     say(
@@ -126,7 +150,8 @@ def _show(found: dict[str, Any]) -> None:
             "tokenizer sweep` measures how many are worth it"
         )
     if found["left_out"]:
-        warn(f"not planned: {', '.join(found['left_out'])} (how long answers get is not known)")
+        left_out = ", ".join(found["left_out"])
+        warn(f"no hours for {left_out}: how long answers get is not known")
     console.print(table("stages", COLUMNS, rows(found)))
     parts = ("weights", "gradients", "moments", "activations", "logits", "margin", "total")
     lines = [
@@ -134,13 +159,48 @@ def _show(found: dict[str, Any]) -> None:
         for stage in found["stages"]
     ]
     console.print(table("GiB on one device at the fullest moment", ("stage", *parts), lines))
+    console.print(
+        table(
+            f"GiB on one device, {found['memory_of']}, by recomputation",
+            ("devices", "weights", *CHECKPOINTINGS),
+            grid_rows(found["memory_grid"]),
+        )
+    )
+    if found["devices"] > 1:
+        _tell_scale(found)
     for stage in found["stages"]:
         _verdict(stage, found)
+    if found["feedback"]:
+        columns = ("stage", "model", "GiB on one device", "GiB in the host for it")
+        console.print(table("models of the stages that learn from feedback", columns, held(found)))
     money = f", {span(found['money'])} in money" if found["money"] else ""
     disk = found["disk"] / GIB
     say(f"whole run: {time_span(found['hours'])}{money}; {disk:,.1f} GiB of disk")
     if not found["money"]:
         say("[dim]--price gives money: what a device costs for an hour[/dim]")
+
+
+def grid_rows(grid: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The memory of every way, a line for each number of devices and sharding."""
+    lines: dict[tuple[int, int], list[str]] = {}
+    for way in grid:
+        text = f"{way['total'] / GIB:.1f}" + ("" if way["fits"] else " (too much)")
+        lines.setdefault((way["devices"], way["shards"]), []).append(text)
+    return [
+        (f"{devices:,}", "whole" if shards == 1 else f"over {shards:,}", *cells)
+        for (devices, shards), cells in lines.items()
+        if shards > 1 or devices == 1 or cells != lines[1, 1]  # whole copies are mostly alike
+    ]
+
+
+def _tell_scale(found: dict[str, Any]) -> None:
+    """What many devices lose, and how often to save."""
+    worst = min((stage["efficiency"] for stage in found["stages"]), key=lambda lost: lost["all"])
+    say(
+        f"of {found['devices']:,} devices' speed {worst['all']:.1%} is left: messages leave "
+        f"{worst['overlapped']:.1%}, waiting for the slowest {worst['together']:.1%}, failures and "
+        f"checkpoints {worst['running']:.1%}; save every {worst['interval'] / 60:.0f} minutes"
+    )
 
 
 def _verdict(stage: dict[str, Any], found: dict[str, Any]) -> None:

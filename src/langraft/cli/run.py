@@ -38,6 +38,7 @@ def run_command(
     loaded = load_recipe(recipe, set_ or [])
 
     from langraft.pipeline import Run, go
+    from langraft.pipeline.cards import write_cards
     from langraft.pipeline.summary import show
     from langraft.report import write_report
 
@@ -46,6 +47,7 @@ def run_command(
         go(this, until=until, fresh=fresh, twin=twin)
     finally:
         this.leave()
+    write_cards(this.out)
     _corpus_page(this.out / "corpus")
     if loaded.pretrain or loaded.sft is not None:
         keep_plan(this)
@@ -100,6 +102,7 @@ def train_command(
         raise BadInput(f"--stage {stage}: the recipe's training stages are: {names}")
     folder = folders[stage]
     from langraft.pipeline import Run, stage_of
+    from langraft.pipeline.cards import write_cards
 
     this = Run(loaded, recipe.resolve().parent, out)
     ranks = this.ranks
@@ -114,6 +117,7 @@ def train_command(
         finally:
             this.leave()
     if ranks.lead:
+        write_cards(out)
         keep_plan(this, ranks.world)
         answer(manifest["results"], json_)
 

@@ -24,6 +24,7 @@ Type = Annotated[str, typer.Option("--type", help="GGUF type that a folder is co
 Context = Annotated[int, typer.Option(help="tokens of one conversation")]
 Draft = Annotated[str | None, typer.Option(help="small model for speculative decoding")]
 DraftTokens = Annotated[int, typer.Option(help="tokens that it proposes at a time")]
+Embeddings = Annotated[bool, typer.Option(help="serve /v1/embeddings")]
 
 
 def engine_of(
@@ -124,7 +125,7 @@ def serve_command(
         list[str] | None, typer.Option(help="accepted keys", envvar="LANGRAFT_API_KEY")
     ] = None,
     cors: Annotated[list[str] | None, typer.Option(help="origins that browsers may use")] = None,
-    embeddings: Annotated[bool, typer.Option(help="serve /v1/embeddings")] = False,
+    embeddings: Embeddings = False,
     draft: Draft = None,
     draft_tokens: DraftTokens = 4,
     vllm: Annotated[str, typer.Option(help="the vllm command, in its environment")] = "vllm",
@@ -161,10 +162,12 @@ def demo_command(
     engine: EngineName = "auto",
     type_: Type = "q8_0",
     context: Context = 4_096,
+    embeddings: Embeddings = False,
     draft: Draft = None,
     draft_tokens: DraftTokens = 4,
 ) -> None:
-    """Chat with a model in the browser; with --base, two models side by side.
+    """Chat with a model in the browser, with OpenAI's API beside the page; with --base, two models
+    side by side.
 
     Example: `langraft demo runs/quickstart-zh/pretrain-adapt --base smollm2-135m`
     """
@@ -177,6 +180,7 @@ def demo_command(
             kind=type_,
             context=context,
             slots=2,
+            embeddings=embeddings,
             draft=helper,
             draft_tokens=draft_tokens,
         )

@@ -5,9 +5,12 @@ whole corpus; and the share of tokens that every source gets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from langraft.corpus.kernels.compiling import compiled
 
 Numbers = npt.NDArray[np.int64]
 
@@ -15,8 +18,10 @@ Numbers = npt.NDArray[np.int64]
 def bins(sizes: Numbers, categories: Numbers, rank: Numbers, count: int) -> Numbers:
     """The bin of every document of one source, 0 to `count` - 1.
 
-    Documents are dealt out in the order of their category and size, forwards and backwards in turn,
-    so that bins have as many documents to one, and the categories and the lengths of the whole.
+    Documents are dealt out in the order of their category and size, one to every bin in turn, the
+    largest of a turn to the bin that holds the fewest bytes so far. So bins have as many documents
+    to one, the categories and the lengths of the whole, and as many bytes as far as no single
+    document is larger than a bin.
 
     Args:
         sizes: bytes of each document.
@@ -24,11 +29,27 @@ def bins(sizes: Numbers, categories: Numbers, rank: Numbers, count: int) -> Numb
         rank: what decides between documents of one category and size.
     """
     order = np.lexsort((rank, -sizes, categories))
-    turn = np.arange(len(order))
-    place = turn % (2 * count)
+    turns = np.arange(len(order)) // count
+    order = order[np.lexsort((-sizes[order], turns))]
     dealt = np.empty(len(order), np.int64)
-    dealt[order] = np.where(place < count, place, 2 * count - 1 - place)
+    dealt[order] = _dealt(sizes[order], count)
     return dealt
+
+
+@compiled
+def _dealt(sizes: Any, count: Any) -> Any:
+    found = np.empty(len(sizes), np.int64)
+    held = np.zeros(count, np.int64)
+    turn_of = np.full(count, -1, np.int64)  # the last turn in which each bin was served
+    for place in range(len(sizes)):
+        turn, least = place // count, -1
+        for number in range(count):
+            if turn_of[number] < turn and (least < 0 or held[number] < held[least]):
+                least = number
+        found[place] = least
+        held[least] += sizes[place]
+        turn_of[least] = turn
+    return found
 
 
 def shares_met(tokens: Mapping[str, float], planned: Mapping[str, float]) -> dict[str, float]:

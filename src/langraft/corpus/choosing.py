@@ -135,10 +135,8 @@ def held_out(
     if not len(members):
         raise nothing_left(name, account)
     sizes = documents.size[members]
-    keys = [documents.key(number) for number in members.tolist()]
-    chosen = hold_out(zip(keys, sizes.tolist(), strict=True), wanted)
-    held = np.array([key in chosen for key in keys])
-    if not chosen:
+    held = hold_out(documents.keys[members], sizes, wanted)
+    if not held.any():
         raise BadInput(
             f"corpus.sources: {name!r} has {len(members)} documents, and none fits into a quarter "
             "of its bytes, so nothing can be held out; give it more text or split it into more "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.account import SNIPPET
+from langraft.corpus.kernels.texts import Texts, gather
 from langraft.corpus.plan import Plan
 
 Numbers = npt.NDArray[np.int64]
@@ -19,13 +21,14 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass
 class Documents:
-    """N documents in the order they were read; about 90 bytes each.
+    """N documents in the order they were read; about 110 bytes each.
 
     Attributes:
         parts: the shards' names.
         part, row: where each document lies: its shard's number, and its number there.
         start, size: where its text lies in the shard's bytes.
         source, file, line: where it came from.
+        note, note_size: where the JSON lies that the steps noted of it.
         keys: (N, 2) halves of its 128-bit key.
         rank: its place in the order of keys.
         scores: its quality, 0 without a scorer.
@@ -42,6 +45,8 @@ class Documents:
     source: npt.NDArray[np.int16]
     file: npt.NDArray[np.int32]
     line: Numbers
+    note: Numbers
+    note_size: Numbers
     keys: npt.NDArray[np.uint64]
     rank: Numbers
     scores: npt.NDArray[np.float64]
@@ -57,15 +62,24 @@ class Documents:
         """The numbers of a source's documents that are in."""
         return np.flatnonzero(self.alive & (self.source == source))
 
-    def key(self, number: int) -> bytes:
-        """The 128-bit key of a document."""
-        return bytes(self.keys[number].astype(">u8").tobytes())
+    def places(
+        self, names: Sequence[Sequence[str]], chosen: Sequence[int] | slice = slice(None)
+    ) -> list[str]:
+        """The file and line that documents came from; `names` are the files of every source."""
+        columns = (self.source[chosen], self.file[chosen], self.line[chosen])
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [f"{names[source][file]}:{line}" for source, file, line in rows]
+
+    def hex_keys(self) -> list[str]:
+        """The 128-bit key of every document in hexadecimal."""
+        digits = self.keys.astype(">u8").tobytes().hex()
+        return [digits[place : place + 32] for place in range(0, len(digits), 32)]
 
 
 def load(folder: Path, parts: Sequence[str]) -> Documents:
     """The columns of all shards in `folder`."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("offsets", "files", "lines", "keys")}
-    columns["scores"] = []
+    wanted = ("offsets", "notes", "files", "lines", "keys", "scores")
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
     for name in parts:
         with np.load(folder / f"{name}.npz") as stored:
             for column, held in columns.items():
@@ -88,6 +102,8 @@ def load(folder: Path, parts: Sequence[str]) -> Documents:
         sources[part],
         _joined(columns["files"], np.int32),
         _joined(columns["lines"], np.int64),
+        _joined([ends[:-1] for ends in columns["notes"]], np.int64),
+        _joined([np.diff(ends) for ends in columns["notes"]], np.int64),
         keys,
         rank,
         _joined(columns["scores"], np.float64),
@@ -121,11 +137,14 @@ class Reader:
         for stream in self._open.values():
             stream.close()
 
+    def _path(self, part: int, kind: str = "text") -> Path:
+        return self._folder / f"{self._documents.parts[part]}.{kind}"
+
     def _shard(self, part: int) -> BinaryIO:
         if part not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[part] = (self._folder / f"{self._documents.parts[part]}.text").open("rb")
+            self._open[part] = self._path(part).open("rb")
         return self._open[part]
 
     def text(self, number: int, most: int | None = None) -> str:
@@ -137,13 +156,29 @@ class Reader:
         found = stream.read(size if most is None else min(size, most))
         return found.decode() if most is None else found.decode(errors="ignore")
 
-    def place(self, number: int) -> str:
-        """The file and line a document came from."""
-        documents = self._documents
-        names = self._plan.names[documents.source[number]]
-        return f"{names[documents.file[number]]}:{documents.line[number]}"
+    def texts(self) -> Texts:
+        """The texts of all documents."""
+        return self._gathered("text", self._documents.start, self._documents.size)
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What the steps noted of every document."""
+        found = self._gathered("notes", self._documents.note, self._documents.note_size)
+        return [json.loads(note) for note in found]
+
+    def _gathered(self, kind: str, start: Numbers, size: Numbers) -> Texts:
+        """A stretch of its shard for every document; of each shard only what is wanted is read."""
+        offsets = np.zeros(len(size) + 1, np.int64)
+        np.cumsum(size, out=offsets[1:])
+        data = np.empty(offsets[-1], np.uint8)
+        filled = size > 0  # a shard of empty texts is an empty file, and cannot be mapped
+        for part in np.unique(self._documents.part[filled]).tolist():
+            members = np.flatnonzero(filled & (self._documents.part == part))
+            shard = np.memmap(self._path(part, kind), np.uint8, "r")
+            gather(shard, start[members], size[members], data, offsets[members])
+        return Texts(data, offsets)
 
     def example(self, number: int) -> dict[str, Any]:
         """What an account shows of a document."""
         text = self.text(number, 4 * SNIPPET)[:SNIPPET]
-        return {"place": self.place(number), "snippet": text}
+        (place,) = self._documents.places(self._plan.names, [number])
+        return {"place": place, "snippet": text}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.core.errors import BadInput
-from langraft.corpus.fold import code_points, fold_table
+from langraft.corpus.fold import batches, code_points, fold_table
 from langraft.corpus.gram_kernel import NOTHING, hash_table, scan
 
 NGRAM = 13  # tokens; Brown et al. 2020 (GPT-3, arXiv 2005.14165), appendix C: 13-grams of words
@@ -22,7 +22,6 @@ SHORTEST = 8  # tokens: a shorter item says nothing about where a text comes fro
 COMMON = 20
 # A law or a poem that an item quotes is no leak of the item; a page that holds half of it is.
 MIN_SHARE = 0.5
-BATCH = 4 << 20  # characters a kernel call
 
 Gram = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
@@ -130,14 +129,8 @@ class Decontaminator:
     def hits(self, texts: Sequence[str]) -> list[list[Hit]]:
         """The items that each text holds, by suite and item."""
         found: list[list[Hit]] = [[] for _ in texts]
-        start = 0
-        while start < len(texts):
-            stop, size = start, 0
-            while stop < len(texts) and (stop == start or size + len(texts[stop]) <= BATCH):
-                size += len(texts[stop])
-                stop += 1
-            self._search(texts[start:stop], found, start)
-            start = stop
+        for start, batch in batches(texts):
+            self._search(batch, found, start)
         return found
 
     def _search(self, texts: Sequence[str], found: list[list[Hit]], base: int) -> None:

@@ -38,11 +38,16 @@ class Document:
 
     def to_line(self) -> bytes:
         """The document as one line of JSON in UTF-8, with its line end."""
-        fields = {field: getattr(self, field) for field in FIELDS}
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        return encoded({field: getattr(self, field) for field in FIELDS}) + b"\n"
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Document))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encoded(value: Any) -> bytes:
+    """A value as JSON in UTF-8 without spaces: how documents are written."""
+    return _ENCODER.encode(value).encode()
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:

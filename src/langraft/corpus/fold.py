@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,11 @@ Codes = npt.NDArray[np.uint32]
 
 BREAK, WORD, SINGLE = 0, 1, 2  # what a code point is: no token, a part of a word, a token by itself
 LINE_END = ord("\n")
+BATCH = 4 << 20  # characters a kernel call
 HIGHEST = 0x32400  # planes 0 to 3 as far as ideographs are assigned; above: no letters but variants
 
-# Scripts written without spaces between words: each character is a token, as in `measures.py`.
+# Scripts written without spaces between words: each character is a token. (Marks and digits of
+# these scripts stand with their letters here, which `kernels.unicode` does not need.)
 _UNSPACED = (
     (0x0E01, 0x0EDF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
@@ -70,3 +72,15 @@ def code_points(texts: Sequence[str]) -> tuple[Codes, npt.NDArray[np.int64]]:
     encoding = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
     codes = np.frombuffer("".join(texts).encode(encoding, "surrogatepass"), np.uint32)
     return codes, offsets
+
+
+def batches(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    """The texts in runs of about `BATCH` characters, each with the number of its first text."""
+    start = size = 0
+    for stop, text in enumerate(texts):
+        if stop > start and size + len(text) > BATCH:
+            yield start, texts[start:stop]
+            start, size = stop, 0
+        size += len(text)
+    if texts:
+        yield start, texts[start:]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.fold import HIGHEST, LINE_END, WORD
+from langraft.corpus.kernels.compiling import compiled
+from langraft.corpus.kernels.hashing import MIX, PRIME
 
 Gram = npt.NDArray[np.uint64]
 FILTER_BITS = 24  # 2 MB of bits stay in the processor's cache and answer most look-ups with no
-BASE = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: odd, its powers spread
 LEAST = 3  # tokens of a text that is looked up as a whole because it has one line only
 
 
@@ -45,11 +45,7 @@ def hash_table(grams: Gram) -> Index:
     return index
 
 
-def _jit(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True)(function)
-
-
-@_jit
+@compiled
 def _fill(grams: Any, index: Any) -> None:
     mask = np.uint64(len(index.keys) - 1)
     for number in range(len(grams)):
@@ -63,14 +59,11 @@ def _fill(grams: Any, index: Any) -> None:
         index.sieve[bit >> np.uint64(3)] |= np.uint8(1 << (bit & np.uint64(7)))
 
 
-@_jit
+@compiled
 def _number(gram: Any, index: Any) -> Any:
     """The number of `gram` in `index`, or -1; without an index, the gram itself."""
     if len(index.keys) == 0:
         return np.int64(gram)
-    bit = gram >> np.uint64(64 - FILTER_BITS)
-    if not index.sieve[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1:
-        return np.int64(-1)
     mask = np.uint64(len(index.keys) - 1)
     place = gram & mask
     while index.keys[place] != 0:
@@ -80,7 +73,7 @@ def _number(gram: Any, index: Any) -> Any:
     return np.int64(-1)
 
 
-@_jit
+@compiled
 def _mixed(value: Any) -> Any:
     """splitmix64's finaliser (Steele, Lea, Flood 2014); never 0 for our use, see callers."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -88,10 +81,20 @@ def _mixed(value: Any) -> Any:
     return value ^ (value >> np.uint64(31))
 
 
-@_jit
+@compiled
+def _possible(gram: Any, sieve: Any) -> Any:
+    """Whether a gram may be in the index: almost always the whole answer. It stands apart from
+    `_row`, because handing arrays back for every token costs more than all else.
+    """
+    if len(sieve) == 0:
+        return True
+    bit = gram >> np.uint64(64 - FILTER_BITS)
+    return (sieve[bit >> np.uint64(3)] >> np.uint8(bit & np.uint64(7)) & 1) != 0
+
+
+@compiled
 def _row(rows: Any, count: Any, document: Any, gram: Any, start: Any, stop: Any, index: Any) -> Any:
     """Write a match behind the `count` rows there are, if `gram` is one; the rows, maybe moved."""
-    gram = _mixed(gram) | np.uint64(1)
     number = _number(gram, index)
     if number == -1 and len(index.keys) > 0:
         return rows, count
@@ -104,7 +107,7 @@ def _row(rows: Any, count: Any, document: Any, gram: Any, start: Any, stop: Any,
     return rows, count + 1
 
 
-@_jit
+@compiled
 def _token(codes: Any, position: Any, end: Any, table: Any) -> Any:
     """The hash of the token that starts at `position`, and where it ends."""
     entry = table[codes[position]]
@@ -115,12 +118,12 @@ def _token(codes: Any, position: Any, end: Any, table: Any) -> Any:
             entry = table[codes[position]]
             if entry >> 30 != WORD:
                 break
-            token = token * np.uint64(0x100000001B3) + np.uint64(entry & 0x3FFFFFFF)
+            token = token * np.uint64(PRIME) + np.uint64(entry & 0x3FFFFFFF)
             position += 1
     return _mixed(token), position
 
 
-@_jit
+@compiled
 def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any) -> Any:
     """Every run of `n` tokens that `index` holds, and every line of `shortest` to `n - 1` tokens
     (of `LEAST`, where the line is the whole text) that it holds as a whole.
@@ -139,13 +142,14 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
     """
     power = np.uint64(1)
     for _ in range(n):
-        power *= np.uint64(BASE)
+        power *= np.uint64(MIX)
     hashes, starts = np.zeros(n, np.uint64), np.zeros(n, np.int64)
+    sieve = index.sieve
     rows, count = np.empty((1024, 4), np.int64), 0
     for document in range(len(offsets) - 1):
         begin, end = offsets[document], offsets[document + 1]
         rolling, line = np.uint64(0), np.uint64(0)
-        tokens, line_tokens, line_start = 0, 0, 0
+        tokens, line_tokens, line_start, slot = 0, 0, 0, 0
         position = stop = begin
         while position <= end:
             code = codes[position] if position < end else np.uint32(LINE_END)
@@ -153,24 +157,27 @@ def scan(codes: Any, offsets: Any, table: Any, n: int, shortest: int, index: Any
                 if code == LINE_END:
                     alone = position == end and tokens == line_tokens
                     if (LEAST if alone else shortest) <= line_tokens < n:
-                        whole, at = line + np.uint64(line_tokens), line_start - begin
-                        rows, count = _row(rows, count, document, whole, at, stop - begin, index)
+                        whole = _mixed(line + np.uint64(line_tokens)) | np.uint64(1)
+                        if _possible(whole, sieve):
+                            at, to = line_start - begin, stop - begin
+                            rows, count = _row(rows, count, document, whole, at, to, index)
                     line, line_tokens = np.uint64(0), 0
                 position += 1
                 continue
             start = position
             token, position = _token(codes, position, end, table)
             stop = position
-            slot = tokens % n
             # the polynomial of the last n tokens: shifted, one in, one out
-            rolling = rolling * np.uint64(BASE) + token - hashes[slot] * power
+            rolling = rolling * np.uint64(MIX) + token - hashes[slot] * power
             hashes[slot], starts[slot] = token, start
-            line = line * np.uint64(BASE) + token
+            line = line * np.uint64(MIX) + token
             if line_tokens == 0:
                 line_start = start
             tokens, line_tokens = tokens + 1, line_tokens + 1
-            if tokens >= n:
-                at = starts[tokens % n] - begin
-                rows, count = _row(rows, count, document, rolling, at, stop - begin, index)
+            slot = slot + 1 if slot + 1 < n else 0  # now of the oldest of the n tokens
+            gram = _mixed(rolling) | np.uint64(1)
+            if tokens >= n and _possible(gram, sieve):
+                at = starts[slot] - begin
+                rows, count = _row(rows, count, document, gram, at, stop - begin, index)
         hashes[:] = 0
     return rows[:count]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+import numpy as np
+import numpy.typing as npt
 
 LARGEST_SHARE = 4  # at most one byte in four of a source is set aside
 
 
-def hold_out(documents: Iterable[tuple[bytes, int]], wanted: int) -> set[bytes]:
+def hold_out(
+    keys: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64], wanted: int
+) -> npt.NDArray[np.bool_]:
     """Choose the documents of one source to set aside.
 
     Documents are visited in the order of their keys. Each is taken unless it would bring the
@@ -17,22 +19,26 @@ def hold_out(documents: Iterable[tuple[bytes, int]], wanted: int) -> set[bytes]:
     (equal keys) go together.
 
     Args:
-        documents: key and size in UTF-8 bytes of every document of the source.
+        keys: (N, 2) halves of the key of every document of the source.
+        sizes: (N,) its UTF-8 bytes.
         wanted: bytes to set aside.
 
     Returns:
-        The keys of the chosen documents; empty when no document fits into a quarter of the source.
+        (N,) which documents; none when no document fits into a quarter of the source.
     """
-    sizes: defaultdict[bytes, int] = defaultdict(int)
-    for key, size in documents:
-        sizes[key] += size
-    room = sum(sizes.values()) // LARGEST_SHARE
-    chosen: set[bytes] = set()
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    new = np.ones(len(order), bool)
+    new[1:] = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
+    copies = np.empty(len(order), np.int64)
+    copies[order] = np.cumsum(new) - 1
+    together = np.bincount(copies, sizes).astype(np.int64)
+    room = int(sizes.sum()) // LARGEST_SHARE
+    chosen = np.zeros(len(together), bool)
     held = 0
-    for key in sorted(sizes):
+    for text, size in enumerate(together.tolist()):
         if held >= wanted:
             break
-        if held + sizes[key] <= room:
-            chosen.add(key)
-            held += sizes[key]
-    return chosen
+        if held + size <= room:
+            chosen[text] = True
+            held += size
+    return chosen[copies]

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from langraft.core.errors import BadInput
-from langraft.corpus.fold import code_points
+from langraft.corpus.fold import batches, code_points
 from langraft.corpus.script_kernel import NO_LETTER, SCRIPTS, line_bytes, script_table
 
 UNKNOWN = "und"  # ISO 639: undetermined
 MIXED = 0.15  # of the letters' bytes: a second language with this share marks a document as mixed
 SURE = 0.5  # fastText's probability; below it a part of a document (code, names) is no language
 READ = 2_000  # characters of a part that fastText sees: more do not change the answer
-BATCH = 4 << 20  # characters a kernel call
 
 # Scripts that one language writes, for all that a corpus will hold. Han without kana is Chinese,
 # however old: a model of modern text calls classical Chinese Japanese.
@@ -67,18 +66,10 @@ class LanguageIdentifier:
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         """The language of each text."""
         found: list[Identified] = []
-        start = 0
-        while start < len(texts):
-            stop, size = start, 0
-            while stop < len(texts) and (stop == start or size + len(texts[stop]) <= BATCH):
-                size += len(texts[stop])
-                stop += 1
-            batch = texts[start:stop]
-            codes, offsets = code_points(batch)
-            prose, every = line_bytes(codes, offsets, script_table())
+        for _, batch in batches(texts):
+            prose, every = line_bytes(*code_points(batch), script_table())
             counts = np.where(prose.any(1, keepdims=True), prose, every)
             found += [self._one(text, row) for text, row in zip(batch, counts, strict=True)]
-            start = stop
         return found
 
     def _one(self, text: str, counts: Any) -> Identified:

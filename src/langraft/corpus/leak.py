@@ -27,7 +27,7 @@ class HeldOutLines:
 
         Shared are the characters of the distinct long lines that both have.
         """
-        lines = _distinct(long_lines(texts, SHORTEST_LINE))
+        lines = _distinct(self._of_suspects(long_lines(texts, SHORTEST_LINE), len(texts)))
         sizes = _sums(lines.texts, lines.sizes, len(texts))
         first = np.searchsorted(self._hashes, lines.hashes, "left")
         many = np.searchsorted(self._hashes, lines.hashes, "right") - first
@@ -43,6 +43,14 @@ class HeldOutLines:
         np.maximum.at(shares, text, shared / np.minimum(sizes[text], self._sizes[held]))
         return shares
 
+    def _of_suspects(self, lines: Lines, many: int) -> Lines:
+        """The lines of those of `many` texts that share one at all: few, as a rule."""
+        place = np.searchsorted(self._hashes, lines.hashes)
+        known = np.append(self._hashes, np.uint64(0))[place] == lines.hashes
+        suspect = np.zeros(many, bool)
+        suspect[lines.texts[known & (place < len(self._hashes))]] = True
+        return lines.take(suspect[lines.texts])
+
 
 def _distinct(lines: Lines) -> Lines:
     """Each text's lines once."""
@@ -50,14 +58,7 @@ def _distinct(lines: Lines) -> Lines:
     texts, hashes = lines.texts[order], lines.hashes[order]
     new = np.ones(len(order), bool)
     new[1:] = (texts[1:] != texts[:-1]) | (hashes[1:] != hashes[:-1])
-    chosen = order[new]
-    return Lines(
-        lines.hashes[chosen],
-        lines.texts[chosen],
-        lines.starts[chosen],
-        lines.ends[chosen],
-        lines.sizes[chosen],
-    )
+    return lines.take(order[new])
 
 
 def _sums(

@@ -14,8 +14,9 @@ from langraft.corpus.account import Account
 from langraft.corpus.clean import clean
 from langraft.corpus.kernels.lines import long_lines
 from langraft.corpus.kernels.texts import Texts
-from langraft.corpus.plan import Plan, Unit, appearing, finish, finished
-from langraft.corpus.readers import Malformed, read_texts
+from langraft.corpus.plan import Plan, Unit, finish, finished
+from langraft.corpus.readers import Malformed, read_runs
+from langraft.corpus.shard import store_texts
 
 PART_BYTES = 16_000_000  # of text in a shard: what a worker holds in memory, several times over
 SAMPLES = 2  # texts of each shard that are kept as they came
@@ -25,9 +26,9 @@ SAMPLE = 600  # characters of each
 class Part(NamedTuple):
     """Some records of a unit: their texts as they came, their files and their lines."""
 
-    texts: list[bytes]
-    files: list[int]
-    lines: list[int]
+    texts: Texts
+    files: npt.NDArray[np.int32]
+    lines: npt.NDArray[np.int64]
 
 
 def read_unit(plan: Plan, unit: Unit) -> str:
@@ -62,26 +63,36 @@ def read_unit(plan: Plan, unit: Unit) -> str:
 
 
 def _parts(plan: Plan, unit: Unit, malformed: Malformed) -> Iterator[Part]:
-    part, size = Part([], [], []), 0
+    """Cut where `PART_BYTES` are reached, wherever the readers' runs end."""
+    held: list[Part] = []
+    size = 0
     key = plan.corpus.sources[unit.source].text_key
     for file in unit.files:
-        for record in read_texts(plan.files[unit.source][file], key, malformed):
-            encoded = record.text.encode()
-            part.texts.append(encoded)
-            part.files.append(file)
-            part.lines.append(record.line)
-            size += len(encoded)
-            if size >= PART_BYTES:
-                yield part
-                part, size = Part([], [], []), 0
-    if part.texts:
-        yield part
+        for texts, lines in read_runs(plan.files[unit.source][file], key, malformed):
+            ends, start = np.cumsum(texts.sizes), 0
+            while start < len(texts):
+                read = ends[start - 1] if start else 0
+                stop = min(len(texts), int(np.searchsorted(ends, read + PART_BYTES - size)) + 1)
+                files = np.full(stop - start, file, np.int32)
+                held.append(Part(texts.between(start, stop), files, lines[start:stop]))
+                size += int(ends[stop - 1] - read)
+                if size >= PART_BYTES:
+                    yield _joined(held)
+                    held, size = [], 0
+                start = stop
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[Part]) -> Part:
+    texts, files, lines = zip(*parts, strict=True)
+    return Part(Texts.joined(texts), np.concatenate(files), np.concatenate(lines))
 
 
 def _write(plan: Plan, name: str, part: Part) -> str:
     """Normalise and write one shard; returns its account."""
     account = Account()
-    raw = Texts.of_bytes(part.texts)
+    raw = part.texts
     read, step = account.step("read"), account.step("normalise")
     read.documents = step.documents = len(raw)
     read.size = read.after = step.size = len(raw.data)
@@ -92,24 +103,24 @@ def _write(plan: Plan, name: str, part: Part) -> str:
     step.after = len(texts.data)
     census = _census(plan, texts)
     step.seconds = time.thread_time() - started
-    with appearing(plan.work / "read" / f"{name}.npz") as path, path.open("wb") as stream:
-        np.savez(
-            stream,
-            data=texts.data,
-            offsets=texts.offsets,
-            files=np.array(part.files, np.int32),
-            lines=np.array(part.lines, np.int64),
-            before=np.array(_samples(part.texts)),
-            **census,  # type: ignore[arg-type]
-        )
+    store_texts(
+        plan.work / "read",
+        name,
+        texts,
+        files=part.files,
+        lines=part.lines,
+        before=np.array(_samples(raw)),
+        **census,
+    )
     return finish(
         plan.work / "read", name, {"steps": [s.to_json() for s in account.steps.values()]}
     )
 
 
-def _samples(texts: list[bytes]) -> list[str]:
+def _samples(texts: Texts) -> list[str]:
     """The first texts of a shard as they came, cut."""
-    return [text[: 4 * SAMPLE].decode(errors="ignore")[:SAMPLE] for text in texts[:SAMPLES]]
+    first = (texts.encoded(row)[: 4 * SAMPLE] for row in range(min(SAMPLES, len(texts))))
+    return [text.decode(errors="ignore")[:SAMPLE] for text in first]
 
 
 def _census(plan: Plan, texts: Texts) -> dict[str, npt.NDArray[Any]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import regex
 
 from langraft.corpus.fold import HIGHEST, LINE_END
+from langraft.corpus.kernels.compiling import compiled
 
 SCRIPTS = (
     *("Han", "Hiragana", "Hangul", "Latin", "Cyrillic", "Arabic", "Devanagari", "Greek", "Hebrew"),
@@ -40,11 +40,7 @@ def script_table() -> npt.NDArray[np.uint8]:
     return table
 
 
-def _jit(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True)(function)
-
-
-@_jit
+@compiled
 def line_bytes(codes: Any, offsets: Any, table: Any) -> Any:
     """UTF-8 bytes of the letters in the prose lines of each script, and in all lines of each.
 
@@ -89,7 +85,7 @@ def line_bytes(codes: Any, offsets: Any, table: Any) -> Any:
     return prose, every
 
 
-@_jit
+@compiled
 def _is_prose(script: Any, letters: Any, others: Any, words: Any) -> Any:
     """Whether a line reads like a sentence and not like code, a path or a table's numbers.
 
@@ -100,7 +96,7 @@ def _is_prose(script: Any, letters: Any, others: Any, words: Any) -> Any:
     return words >= LEAST_WORDS and others <= MOST_OTHERS * (letters + others)
 
 
-@_jit
+@compiled
 def line_script(line: Any) -> Any:
     """The script of a line from its letters' bytes by script."""
     if line[HAN] + line[KANA] >= line[:NO_LETTER].max():

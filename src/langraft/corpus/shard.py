@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from langraft.corpus.steps import Batch, apply_steps
 def clean_part(plan: Plan, name: str) -> str:
     """Take the shard `name` through the steps and write what is left.
 
-    `NAME.text` holds the texts, `NAME.npz` their offsets, keys, places and signatures.
+    `NAME.text` holds the texts, `NAME.notes` what the steps noted of each as JSON, `NAME.npz` where
+    both lie, keys, places and signatures.
 
     Returns:
         JSON: the account, how many documents are left, the benchmark hits, and texts before and
@@ -29,8 +31,8 @@ def clean_part(plan: Plan, name: str) -> str:
     if done is not None:
         return done
     source = int(name.split("-")[0])
+    texts = load_texts(plan.work / "read", name)
     with np.load(plan.work / "read" / f"{name}.npz") as stored:
-        texts = Texts(stored["data"], stored["offsets"])
         files, lines = stored["files"], stored["lines"]
         before = [str(text) for text in stored["before"]]
     paths = plan.names[source]
@@ -49,21 +51,21 @@ def clean_part(plan: Plan, name: str) -> str:
     columns = _fingerprints(plan, batch.texts)
     account.step("sign").seconds = time.thread_time() - started
     folder = plan.work / "clean"
-    with appearing(folder / f"{name}.text") as path:
-        np.ascontiguousarray(batch.texts.data).tofile(path)
-    with appearing(folder / f"{name}.npz") as path, path.open("wb") as stream:
-        np.savez(
-            stream,
-            offsets=batch.texts.offsets,
-            files=files[rows],
-            lines=lines[rows],
-            scores=np.array([_score(note) for note in batch.notes], np.float64),
-            **columns,  # type: ignore[arg-type]
-        )
-    noted = {str(row): note for row, note in enumerate(batch.notes) if note}
+    noted = Texts.of(json.dumps(note, ensure_ascii=False) for note in batch.notes)
+    with appearing(folder / f"{name}.notes") as path:
+        path.write_bytes(noted.data.data)
+    store_texts(
+        folder,
+        name,
+        batch.texts,
+        notes=noted.offsets,
+        files=files[rows],
+        lines=lines[rows],
+        scores=np.array([_score(note) for note in batch.notes], np.float64),
+        **columns,
+    )
     steps = [step.to_json() for step in account.steps.values()]
     result = {"steps": steps, "documents": len(rows), "hits": hits, "samples": samples}
-    finish(folder, f"{name}.notes", noted)
     return finish(folder, name, result)
 
 
@@ -86,8 +88,16 @@ def _fingerprints(plan: Plan, texts: Texts) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
+def store_texts(folder: Path, name: str, texts: Texts, **columns: npt.NDArray[Any]) -> None:
+    """Write `NAME.text`, then `NAME.npz` with where each text ends and what is known of each."""
+    with appearing(folder / f"{name}.text") as path:
+        path.write_bytes(texts.data.data)  # numpy's own tofile does not say why a disk refuses
+    with appearing(folder / f"{name}.npz") as path, path.open("wb") as stream:
+        np.savez(stream, offsets=texts.offsets, **columns)  # type: ignore[arg-type]
+
+
 def load_texts(folder: Path, name: str) -> Texts:
-    """The kept texts of a shard."""
+    """The texts of a shard."""
     data = np.fromfile(folder / f"{name}.text", np.uint8)
     with np.load(folder / f"{name}.npz") as stored:
         return Texts(data, stored["offsets"])

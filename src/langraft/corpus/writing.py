@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +13,14 @@ import zstandard
 
 from langraft.corpus.choosing import GRADES
 from langraft.corpus.collected import Documents, Numbers, Reader
-from langraft.corpus.documents import LEVEL, Document
+from langraft.corpus.documents import LEVEL, Document, encoded
+from langraft.corpus.kernels.escape import escaped
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.leak import HeldOutLines
 from langraft.corpus.plan import Plan, appearing, finish, finished
 from langraft.corpus.shard import load_texts
 
-FRAME_BYTES = 32_000_000  # of text in one task and one frame of the packed file
+FRAME_BYTES = 8_000_000  # of text in one task and one frame of the packed file
 
 
 class Frame(NamedTuple):
@@ -74,52 +76,58 @@ def write_frame(plan: Plan, name: str) -> str:
             if name.startswith("column_")
         }
     documents = Documents(parts=parts, keys=keys, **columns)
-    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    with (
-        Reader(plan, documents) as reader,
-        appearing(folder / f"{name}.zst") as path,
-        path.open("wb") as raw,
-        compressor.stream_writer(raw) as stream,
-    ):
-        for number, notes in enumerate(_notes(plan, documents)):
-            stream.write(_document(plan, documents, reader, number, notes, bins).to_line())
+    (source,) = {plan.corpus.sources[number] for number in np.unique(documents.source).tolist()}
+    like = Document(f"{source.name}-", "", source.name, source.language, source.bucket)
+    reader = Reader(plan, documents)
+    metas = _metas(plan, documents, reader.notes(), bins)
+    lines = lines_of(reader.texts(), documents.hex_keys(), like, metas)
+    with appearing(folder / f"{name}.zst") as path:
+        path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines))
     return finish(folder, name, {"documents": len(documents)})
 
 
-def _notes(plan: Plan, documents: Documents) -> list[dict[str, Any]]:
-    """What the steps noted of each document; each shard's notes are read once."""
-    found: list[dict[str, Any]] = [{} for _ in range(len(documents))]
-    for part in np.unique(documents.part).tolist():
-        path = plan.work / "clean" / f"{documents.parts[part]}.notes.json"
-        notes = json.loads(path.read_text(encoding="utf-8"))
-        if notes:
-            members = np.flatnonzero(documents.part == part)
-            for number, row in zip(members.tolist(), documents.row[members].tolist(), strict=True):
-                found[number] = notes.get(str(row), {})
-    return found
+def lines_of(
+    texts: Texts, ids: Sequence[str], like: Document, metas: Iterable[Mapping[str, Any]]
+) -> bytes:
+    """What `Document.to_line` gives for each of many texts of one source, joined: no text becomes a
+    Python object.
+
+    Args:
+        texts: the texts.
+        ids: of every text, what follows `like.id`; must need no escape in JSON.
+        like: a document with the start of all ids, an empty text, and the source's other fields.
+        metas: of every text.
+    """
+    before, rest = like.to_line().split(b'","text":""', 1)
+    between = b'"' + rest.removesuffix(b"{}}\n")
+    inside = escaped(texts)
+    view, ends = inside.data.data, inside.offsets.tolist()
+    parts: list[bytes | memoryview] = []
+    for (start, end), name, meta in zip(itertools.pairwise(ends), ids, metas, strict=True):
+        parts += (before, name.encode(), b'","text":"', view[start:end], between, encoded(meta))
+        parts.append(b"}\n")
+    return b"".join(parts)
 
 
-def _document(
-    plan: Plan,
-    documents: Documents,
-    reader: Reader,
-    number: int,
-    notes: dict[str, Any],
-    bins: Numbers,
-) -> Document:
-    source = plan.corpus.sources[documents.source[number]]
-    meta = {"place": reader.place(number), **notes}
-    if documents.cluster[number] > 1:
-        meta["cluster"] = int(documents.cluster[number])
-    if documents.grade[number]:
-        meta["grade"] = GRADES[documents.grade[number]]
-    if plan.corpus.dedup.rehydrate:
-        meta["weight"] = int(documents.weight[number])
-    if plan.corpus.buckets.count > 1 and bins[number] >= 0:
-        meta["bin"] = int(bins[number])
-    name = f"{source.name}-{documents.key(number).hex()}"
-    text = reader.text(number)
-    return Document(name, text, source.name, source.language, source.bucket, meta)
+def _metas(
+    plan: Plan, documents: Documents, notes: Sequence[Mapping[str, Any]], bins: Numbers
+) -> Iterator[dict[str, Any]]:
+    """Where each document comes from, what the steps noted of it, and what was decided."""
+    wanted, binned = plan.corpus.dedup.rehydrate, plan.corpus.buckets.count > 1
+    decided = (documents.cluster, documents.grade, documents.weight, bins)
+    rows = zip(*(column.tolist() for column in decided), strict=True)
+    for place, noted, row in zip(documents.places(plan.names), notes, rows, strict=True):
+        cluster, grade, weight, number = row
+        meta = {"place": place, **noted}
+        if cluster > 1:
+            meta["cluster"] = cluster
+        if grade:
+            meta["grade"] = GRADES[grade]
+        if wanted:
+            meta["weight"] = weight
+        if binned and number >= 0:
+            meta["bin"] = number
+        yield meta
 
 
 def guard_part(plan: Plan, name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from langraft.data.encode import Encoded, Renderer, cut
 from langraft.data.objects import Unfit
 from langraft.data.pack import IGNORE
 from langraft.data.preferences import Preference
-from langraft.data.samples import Samples, batch_of, lay
+from langraft.data.samples import Samples, Settled, batch_of, lay, own_part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +122,7 @@ def encode_pairs(
     return PairSet(lay(samples), margins, weights / weights.mean()), unfit, kept
 
 
-class PairFeed:
+class PairFeed(Settled):
     """Batches of pairs, every epoch in another order; the last batch is filled up from the first
     pairs.
 
@@ -159,25 +158,12 @@ class PairFeed:
         Raises:
             BadInput: the pairs of a batch do not divide among the ranks.
         """
-        if self._batch % world:
-            raise BadInput(f"a batch of {self._batch} pairs does not divide among {world} ranks")
-        each = self._batch // world
-        first = position * self._batch + rank * each
-        own = [int(self._order[n % len(self._order)]) for n in range(first, first + each)]
-        size = micro_rows or each
-        return [self._pairs.batch(own[a : a + size], self._reference) for a in range(0, each, size)]
+        places = own_part(self._batch, position, rank, world, "pairs")
+        own = [int(self._order[n % len(self._order)]) for n in places]
+        size = micro_rows or len(own)
+        parts = range(0, len(own), size)
+        return [self._pairs.batch(own[a : a + size], self._reference) for a in parts]
 
     def achieved(self) -> Mapping[str, float]:
         """All of it."""
         return {"pairs": 1.0}
-
-    def extend(self) -> Sequence[str]:
-        """Nothing comes late."""
-        return ()
-
-    def state(self) -> Mapping[str, Any]:
-        """Nothing: a batch depends on the position alone."""
-        return {}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Nothing to put back."""

@@ -113,7 +113,35 @@ class Phase:
     epochs: int = 1
 
 
-class SampleFeed:
+class Settled:
+    """A feed whose batches depend on the position alone."""
+
+    def extend(self) -> Sequence[str]:
+        """Nothing comes late."""
+        return ()
+
+    def state(self) -> Mapping[str, Any]:
+        """Nothing: a batch depends on the position alone."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Nothing to put back."""
+
+
+def own_part(batch: int, position: int, rank: int, world: int, what: str) -> range:
+    """The places of a rank's share of the batch at a position, counted over all batches.
+
+    Raises:
+        BadInput: the batch does not divide among the ranks; `what` names what it holds.
+    """
+    if batch % world:
+        raise BadInput(f"a batch of {batch} {what} does not divide among {world} ranks")
+    each = batch // world
+    first = position * batch + rank * each
+    return range(first, first + each)
+
+
+class SampleFeed(Settled):
     """Batches of whole samples: every epoch in another order, phase after phase.
 
     A row holds several samples that do not see one another (`packed`), or one. The last batch is
@@ -178,13 +206,10 @@ class SampleFeed:
         Raises:
             BadInput: the rows of a batch do not divide among the ranks.
         """
-        if self._rows % world:
-            raise BadInput(f"a batch of {self._rows} rows does not divide among {world} ranks")
-        each = self._rows // world
-        first = position * self._rows + rank * each
-        own = [self._plan[n % len(self._plan)] for n in range(first, first + each)]
-        size = micro_rows or each
-        return [self._batch(own[a : a + size]) for a in range(0, each, size)]
+        places = own_part(self._rows, position, rank, world, "rows")
+        own = [self._plan[n % len(self._plan)] for n in places]
+        size = micro_rows or len(own)
+        return [self._batch(own[a : a + size]) for a in range(0, len(own), size)]
 
     def _batch(self, rows: Sequence[tuple[int, list[int]]]) -> Batch:
         pieces = [(place, self._samples[n]) for place, row in rows for n in row]
@@ -196,17 +221,6 @@ class SampleFeed:
         """The share of rows that each phase has."""
         places = np.array([place for place, _ in self._plan])
         return {name: round(float((places == n).mean()), 4) for n, name in enumerate(self.parts)}
-
-    def extend(self) -> Sequence[str]:
-        """Nothing comes late."""
-        return ()
-
-    def state(self) -> Mapping[str, Any]:
-        """Nothing: a batch depends on the position alone."""
-        return {}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Nothing to put back."""
 
 
 def batch_of(samples: Sequence[Encoded], part: NDArray[np.int64] | None = None) -> Batch:

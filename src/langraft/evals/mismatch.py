@@ -59,13 +59,14 @@ def neighbours(claimed: Setting, suite: str) -> list[Setting]:
 @dataclasses.dataclass(frozen=True)
 class Explained:
     """One setting's score, how far it moves from the claimed setting's, and its distance from the
-    published number, all as shares of 1.
+    published number, all as shares of 1; `explains`: that number lies in the score's interval.
     """
 
     setting: str
     score: Estimate
     moves: float
     distance: float
+    explains: bool
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -84,7 +85,13 @@ def explain(
     settings: Sequence[Setting] = neighbours(claimed, suite)
     scores = [score(setting) for setting in settings]
     found = [
-        Explained(s.unlike(claimed), e, e.value - scores[0].value, abs(e.value - published))
+        Explained(
+            setting=s.unlike(claimed),
+            score=e,
+            moves=e.value - scores[0].value,
+            distance=abs(e.value - published),
+            explains=e.low <= published <= e.high,
+        )
         for s, e in zip(settings, scores, strict=True)
     ]
     return sorted(found, key=lambda line: line.distance)

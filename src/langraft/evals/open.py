@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 
+from langraft.checkpoint.bases import cache_folder
 from langraft.checkpoint.folder import load_model, load_tokenizer, model_digest
 from langraft.core.errors import BadInput
+from langraft.core.io import sha256_json
 from langraft.evals.suite import Reader
+from langraft.evals.suites import Exam
 
 MOST_WINDOW = 4096
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -45,6 +48,9 @@ def open_reader(
     )
 
 
-def results_name(reader: Reader, suite: str, protocol: str) -> str:
-    """A folder name for results that nobody asked to keep elsewhere."""
-    return re.sub(r"[^a-z0-9.-]", "-", f"{suite}-{protocol}-{reader.digest[:12]}".lower())
+def results_folder(reader: Reader, exam: Exam, protocol: str) -> Path:
+    """Where the results of exactly this evaluation are kept when nobody asked for another place."""
+    settings = [exam.digest(), exam.shots, exam.seed, exam.split, reader.window, reader.share]
+    settings.append(str(reader.model.dtype))
+    name = f"{exam.suite}-{protocol}-{reader.digest[:12]}-{sha256_json(settings)[:12]}"
+    return cache_folder() / "evals" / re.sub(r"[^a-z0-9.-]", "-", name.lower())

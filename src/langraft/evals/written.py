@@ -70,17 +70,6 @@ def _f1(found: Sequence[str], right: Sequence[str]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def rouge_n(text: str, targets: Sequence[str], segment: Segment, size: int) -> float:
-    """ROUGE-N: the F1 of runs of `size` segments, the best target's (Lin, 2004)."""
-    return max(
-        (_f1(_runs(segment(text), size), _runs(segment(t), size)) for t in targets), default=0
-    )
-
-
-def _runs(segments: Sequence[str], size: int) -> list[str]:
-    return ["\0".join(segments[at : at + size]) for at in range(len(segments) - size + 1)]
-
-
 def rouge_l(text: str, targets: Sequence[str], segment: Segment) -> float:
     """ROUGE-L: the F1 of the longest common subsequence of segments, the best target's."""
     best = 0.0
@@ -152,9 +141,7 @@ def _by(score: Callable[[str, Sequence[str], Segment], float], segment: Segment)
 
 
 MEASURES: Mapping[str, Measure] = {
-    "exact": lambda text, targets, _: exact_match(text, targets),
     "f1": _by(f1, words),
-    "f1-characters": _by(f1, characters),
     "f1-zh": _by(f1, chinese_words),
     "f1-line": _first_line(_by(f1, words)),
     "rouge": _by(rouge_l, words),
@@ -170,11 +157,3 @@ MEASURES: Mapping[str, Measure] = {
 def in_language(text: str, scripts: Sequence[str], least: float = 0.5) -> bool:
     """Whether at least `least` of a text's letters belong to the scripts of its language."""
     return script_share(text, scripts) >= least
-
-
-def language_consistency(texts: Sequence[str], scripts: Sequence[str]) -> float:
-    """The share of the texts that hold letters and are written in `scripts`; 0 when none holds
-    any.
-    """
-    spoken = [text for text in texts if any(character.isalpha() for character in text)]
-    return sum(in_language(text, scripts) for text in spoken) / len(spoken) if spoken else 0.0

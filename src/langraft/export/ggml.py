@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from langraft.core.errors import BadInput
+from langraft.tokenizer.llama_cpp import Signatures, declare, library
 
 PLAIN = {
     GGMLQuantizationType.F32: "float32",
@@ -18,29 +16,32 @@ PLAIN = {
 }
 
 
+SIGNATURES: Signatures = {
+    "ggml_quantize_chunk": (
+        ctypes.c_size_t,
+        (
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ),
+    ),
+}
+
+
 @functools.cache
-def library() -> ctypes.CDLL:
-    """The loaded library.
+def quantiser() -> ctypes.CDLL:
+    """The library, ready to quantise.
 
     Raises:
         BadInput: xllamacpp is not installed.
     """
-    found = importlib.util.find_spec("xllamacpp")
-    if found is None or found.origin is None:
-        raise BadInput("GGUF needs llama.cpp: pip install 'langraft[serve]' (package xllamacpp)")
-    (shared,) = Path(found.origin).parent.glob("xllamacpp*.so")
-    loaded = ctypes.CDLL(str(shared))
-    loaded.ggml_quantize_chunk.restype = ctypes.c_size_t
-    loaded.ggml_quantize_chunk.argtypes = [
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_void_p,
-    ]
-    return loaded
+    code = library()
+    declare(code, SIGNATURES)
+    return code
 
 
 def row_bytes(kind: GGMLQuantizationType, columns: int) -> int:
@@ -68,7 +69,7 @@ def quantise(rows: np.ndarray, kind: GGMLQuantizationType) -> np.ndarray:
     if kind is GGMLQuantizationType.BF16:
         return _bfloat16(rows)
     out = np.empty((height, row_bytes(kind, columns)), dtype=np.uint8)
-    written = library().ggml_quantize_chunk(
+    written = quantiser().ggml_quantize_chunk(
         int(kind), rows.ctypes.data, out.ctypes.data, 0, height, columns, None
     )
     assert written == out.nbytes

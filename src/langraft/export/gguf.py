@@ -23,7 +23,7 @@ from langraft.core.hardware import versions
 from langraft.core.io import PARTIAL, disk_errors, sha256_file
 from langraft.core.manifest import MANIFEST
 from langraft.core.messages import bar
-from langraft.export.ggml import library, quantise, row_bytes
+from langraft.export.ggml import quantise, quantiser, row_bytes
 from langraft.export.rope import (
     freeze_dynamic,
     head_size,
@@ -32,7 +32,8 @@ from langraft.export.rope import (
     write_rope,
 )
 from langraft.export.types import Mix, kind_of, mix_named
-from langraft.export.vocabulary import Vocabulary, read_vocabulary
+from langraft.export.vocabulary import read_vocabulary
+from langraft.tokenizer.gguf_vocabulary import Vocabulary
 
 BLOCK_NUMBERS = 1 << 22
 QUANTISED_VERSION = 2
@@ -212,8 +213,6 @@ def _parts(
                 f"{checkpoint.folder}: llama.cpp's {architecture.gguf.name} models have no place "
                 f"for the tensor {name!r}"
             )
-        if name == EMBEDDING and tensor.shape[0] < 1:
-            raise BadInput(f"{checkpoint.folder}: the embedding has no rows")
         kind = kind_of(mix, ours, tensor.shape, layers=layers, tied=tied)
         rotated = architecture.permuted and name.split(".")[-2] in ("q_proj", "k_proj")
         head = head_size(config) if rotated else 1
@@ -274,7 +273,7 @@ def _write_tensors(writer: GGUFWriter, parts: list[Part], title: str) -> None:
     assert writer.fout is not None
     stream = writer.fout[0]
     if any(part.kind not in (Kind.F32, Kind.F16, Kind.BF16) for part in parts):
-        library()
+        quantiser()
     total = sum(part.nbytes for part in parts)
     with bar("bytes") as progress, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         task = progress.add_task(f"writing {title}", total=total, note="")

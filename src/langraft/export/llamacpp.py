@@ -1,24 +1,32 @@
-"""llama.cpp itself, through its C interface in the xllamacpp wheel: ids and logits of a GGUF file.
+"""Ids and logits of a GGUF file, as llama.cpp itself computes them.
 
-The interface passes its settings as structures by value. Only a few numbers of them are set here,
-and where they lie is checked against the defaults that the library reports before it is used.
+Its interface passes the settings of a context as a structure by value. Only a few numbers of it are
+set here, and where they lie is checked against the defaults that the library reports before it is
+used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from langraft.core.errors import BadInput, RunFailed
-from langraft.export.ggml import library
+from langraft.tokenizer.llama_cpp import (
+    Settings,
+    Signatures,
+    declare,
+    ids_of,
+    library,
+    load_file,
+    quiet,
+)
 
 F32, F16 = 0, 1
 CONTEXT_AT, BATCH_AT, MICRO_AT, THREADS_AT, BATCH_THREADS_AT, KEYS_AT, VALUES_AT = (
@@ -36,12 +44,6 @@ DEFAULTS = {
 }
 
 
-class _Settings(ctypes.Structure):
-    """A structure of the library, larger than any version's: by value the tail does no harm."""
-
-    _fields_ = (("content", ctypes.c_ubyte * 512),)
-
-
 class _Batch(ctypes.Structure):
     _fields_ = (
         ("n_tokens", ctypes.c_int32),
@@ -54,15 +56,10 @@ class _Batch(ctypes.Structure):
     )
 
 
-_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
-    "llama_backend_init": (None, ()),
-    "llama_model_default_params": (_Settings, ()),
-    "llama_context_default_params": (_Settings, ()),
-    "llama_model_load_from_file": (ctypes.c_void_p, (ctypes.c_char_p, _Settings)),
-    "llama_model_free": (None, (ctypes.c_void_p,)),
-    "llama_model_get_vocab": (ctypes.c_void_p, (ctypes.c_void_p,)),
+SIGNATURES: Signatures = {
+    "llama_context_default_params": (Settings, ()),
     "llama_vocab_n_tokens": (ctypes.c_int32, (ctypes.c_void_p,)),
-    "llama_init_from_model": (ctypes.c_void_p, (ctypes.c_void_p, _Settings)),
+    "llama_init_from_model": (ctypes.c_void_p, (ctypes.c_void_p, Settings)),
     "llama_free": (None, (ctypes.c_void_p,)),
     "llama_get_memory": (ctypes.c_void_p, (ctypes.c_void_p,)),
     "llama_memory_clear": (None, (ctypes.c_void_p, ctypes.c_bool)),
@@ -70,36 +67,14 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "llama_batch_free": (None, (_Batch,)),
     "llama_decode": (ctypes.c_int32, (ctypes.c_void_p, _Batch)),
     "llama_get_logits": (ctypes.POINTER(ctypes.c_float), (ctypes.c_void_p,)),
-    "llama_tokenize": (
-        ctypes.c_int32,
-        (
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_int32,
-            ctypes.POINTER(ctypes.c_int32),
-            ctypes.c_int32,
-            ctypes.c_bool,
-            ctypes.c_bool,
-        ),
-    ),
-    "llama_log_set": (None, (ctypes.c_void_p, ctypes.c_void_p)),
 }
-_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-
-
-@_LOG
-def _silent(level: int, text: bytes, user: object) -> None:
-    """Swallow the library's remarks: it reports every tensor it loads."""
 
 
 @functools.cache
 def _interface() -> ctypes.CDLL:
-    lib = library()
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, arguments
-    lib.llama_backend_init()
-    return lib
+    code = library()
+    declare(code, SIGNATURES)
+    return code
 
 
 class LlamaCpp:
@@ -115,19 +90,17 @@ class LlamaCpp:
             raise BadInput(f"{path}: no such file")
         self._lib = lib = _interface()
         self.path, self.context = path, context
-        with _quiet(lib):
-            self._model = lib.llama_model_load_from_file(
-                str(path).encode(), lib.llama_model_default_params()
-            )
-            if not self._model:
-                raise BadInput(f"{path}: llama.cpp cannot load this file")
-            self._vocab = lib.llama_model_get_vocab(self._model)
-            self.rows = int(lib.llama_vocab_n_tokens(self._vocab))
+        self._model = load_file(path)
+        if self._model is None:
+            raise BadInput(f"{path}: llama.cpp cannot load this file")
+        self._vocab = lib.llama_model_get_vocab(self._model)
+        self.rows = int(lib.llama_vocab_n_tokens(self._vocab))
+        with quiet(lib):
             self._context = lib.llama_init_from_model(self._model, self._settings(context))
         if not self._context:
             raise RunFailed(f"{path}: llama.cpp found no memory for {context} tokens")
 
-    def _settings(self, context: int) -> _Settings:
+    def _settings(self, context: int) -> Settings:
         settings = self._lib.llama_context_default_params()
         content = bytearray(bytes(settings.content))
         if any(struct.unpack_from("<i", content, at)[0] != v for at, v in DEFAULTS.items()):
@@ -145,7 +118,7 @@ class LlamaCpp:
             (VALUES_AT, F32),
         ):
             struct.pack_into("<i", content, at, value)
-        return _Settings.from_buffer_copy(content)
+        return Settings.from_buffer_copy(content)
 
     def __enter__(self) -> LlamaCpp:
         return self
@@ -156,20 +129,13 @@ class LlamaCpp:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _quiet(self._lib):
+        with quiet(self._lib):
             self._lib.llama_free(self._context)
             self._lib.llama_model_free(self._model)
 
     def ids(self, text: str, *, special: bool = False) -> list[int]:
         """The ids of `text`; with `special`, framed and with special tokens read as such."""
-        data = text.encode()
-        room = len(data) + 8
-        buffer = (ctypes.c_int32 * room)()
-        count = self._lib.llama_tokenize(
-            self._vocab, data, len(data), buffer, room, special, special
-        )
-        assert count >= 0
-        return list(buffer[:count])
+        return ids_of(self._vocab, text, special=special)
 
     def logits(self, ids: Sequence[int], after: int = 0) -> np.ndarray:
         """Logits after every id, float32 of shape (ids, rows).
@@ -208,12 +174,3 @@ class LlamaCpp:
             after = len(ids) + len(found) - 1
             found.append(int(self.logits(found[-1:], after)[-1].argmax()))
         return found
-
-
-@contextlib.contextmanager
-def _quiet(lib: ctypes.CDLL) -> Iterator[None]:
-    lib.llama_log_set(ctypes.cast(_silent, ctypes.c_void_p), None)
-    try:
-        yield
-    finally:
-        lib.llama_log_set(None, None)

@@ -13,34 +13,28 @@ from transformers import PreTrainedModel
 
 from langraft.checkpoint.folder import copy_tokenizer, load_model, save_model
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, remove, write_json
+from langraft.core.io import write_json
 from langraft.core.manifest import Stage
 from langraft.data.encode import Renderer
 from langraft.data.objects import Unfit, data_files
 from langraft.data.pairs import PairFeed, PairSet, encode_pairs
 from langraft.data.preferences import Preference, read_preferences
-from langraft.pipeline.pretrain import ASKED, refuse_foreign_checkpoint, write_learnt
 from langraft.pipeline.run import Run
+from langraft.pipeline.training import place_of
 from langraft.pipeline.tuned import (
     TOKENIZER_SETTINGS,
-    answers,
-    data_digest,
+    Tuning,
     held_out,
-    model_digest_of,
-    model_so_far,
     refuse_unfit,
-    renderer_of,
     tokenizer_settings,
+    tuning_stage,
     write_template,
 )
 from langraft.recipe import Dpo, Pairs, Reward
-from langraft.tokenizer.encoder import load_encoder
-from langraft.train.checkpoints import drop_checkpoint
-from langraft.train.precision import Device
 from langraft.train.preference import DPO_MEASURES, REWARD_MEASURES, dpo_loss, reward_loss
 from langraft.train.reward import judged, pad_for_rewards, with_head
 from langraft.train.scoring import rewards, sample_logprobs
-from langraft.train.stage import Outcome, Place, Task, train_stage
+from langraft.train.stage import Task, train_stage
 from langraft.train.trainable import learnt_weights, lora_scaling
 
 REFERENCE = "reference.npz"
@@ -61,32 +55,16 @@ def align_stage(this: Run, stage: Reward | Dpo) -> Stage:
     Raises:
         BadInput: the folder holds checkpoints made with other settings or inputs.
     """
-    name = f"align-{stage.name}"
-    before, source = model_so_far(this, name)
-    key = f"align ({stage.name})"
 
-    def work(folder: Path) -> dict[str, Any]:
-        if this.ranks.lead:
-            write_json(folder / ASKED, {"settings": settings, "inputs": inputs})
-        renderer = renderer_of(source, stage.template, key)
-        compared = read_compared(this, stage, renderer, folder, key)
+    def learn(folder: Path, tuning: Tuning) -> dict[str, Any]:
+        compared = read_compared(this, stage, tuning.renderer, folder, tuning.key)
         if isinstance(stage, Reward):
-            found = _reward(this, stage, source, renderer, compared, folder)
+            found = _reward(this, stage, tuning, compared, folder)
         else:
-            found = _dpo(this, stage, source, renderer, compared, folder)
-        if this.ranks.lead:
-            write_template(renderer, folder)
-            drop_checkpoint(folder)
-            for left in (ASKED, REFERENCE):
-                remove(folder / left)
+            found = _dpo(this, stage, tuning, compared, folder)
         return {**found, "data": compared.numbers}
 
-    settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, "bf16": this.device.bf16}
-    settings |= {key: getattr(this.recipe.hardware, key) for key in ("states", "frozen")}
-    inputs = {"model": model_digest_of(this, before), "data": data_digest(this, stage.data)}
-    made = Stage(name, settings, inputs, work)
-    refuse_foreign_checkpoint(this.out / (made.name + PARTIAL), made)
-    return made
+    return tuning_stage(this, f"align-{stage.name}", stage, learn, (REFERENCE,))
 
 
 def read_compared(this: Run, stage: Pairs, renderer: Renderer, folder: Path, key: str) -> Compared:
@@ -124,24 +102,24 @@ def _feed(
 
 
 def _reward(
-    this: Run, stage: Reward, source: Path, renderer: Renderer, compared: Compared, folder: Path
+    this: Run, stage: Reward, tuning: Tuning, compared: Compared, folder: Path
 ) -> dict[str, Any]:
     """Train the reward model, measure it on the pairs set aside, and save it."""
+    source, renderer = tuning.source, tuning.renderer
     pad = pad_for_rewards(renderer.tokenizer, renderer.end_id)
     model = with_head(load_model(source), pad, this.recipe.seed)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
-    place = Place(this.device, this.ranks, this.recipe.hardware, this.recipe.seed)
-    log = this.log(f"align-{stage.name}")
+    log = this.log(tuning.name)
 
     def evaluate(step: int, tokens: int) -> None:
         if compared.held is not None:
-            found = _judge(model, compared.held, this.device)
+            found = _judge(model, compared.held, this)
             if this.ranks.lead:
                 log.write(step, tokens=tokens, held_out=found)
 
     loss = partial(reward_loss, margin=stage.margin, centre=stage.centre)
     task = Task(_feed(stage, compared.learnt, this.recipe.seed), loss, REWARD_MEASURES)
-    done = train_stage(model, task, stage, place, folder, log, evaluate)
+    done = train_stage(model, task, stage, place_of(this), folder, log, evaluate)
     fresh = with_head(load_model(source), pad, this.recipe.seed)
     learnt = learnt_weights(done.weights, plain, lora_scaling(stage.lora))
     fresh.load_state_dict(learnt, strict=False)
@@ -151,50 +129,39 @@ def _reward(
         padding = renderer.tokenizer.convert_ids_to_tokens(pad)
         settings = tokenizer_settings(folder) | {"pad_token": padding}
         write_json(folder / TOKENIZER_SETTINGS, settings)
-    held = {} if compared.held is None else _judge(fresh, compared.held, this.device)
+        write_template(renderer, folder)
+    held = {} if compared.held is None else _judge(fresh, compared.held, this)
     return {**done.numbers, "held_out": held}
 
 
-def _judge(model: PreTrainedModel, pairs: PairSet, device: Device) -> dict[str, Any]:
+def _judge(model: PreTrainedModel, pairs: PairSet, this: Run) -> dict[str, Any]:
     lengths = pairs.samples.lengths.reshape(-1, 2)
-    return judged(rewards(model, pairs, device, "held-out pairs"), lengths)
+    return judged(rewards(model, pairs, this.device, "held-out pairs", this.ranks), lengths)
 
 
-def _dpo(
-    this: Run, stage: Dpo, source: Path, renderer: Renderer, compared: Compared, folder: Path
-) -> dict[str, Any]:
+def _dpo(this: Run, stage: Dpo, tuning: Tuning, compared: Compared, folder: Path) -> dict[str, Any]:
     """Score all answers by the model as it is, then train."""
-    model = load_model(source)
-    place = Place(this.device, this.ranks, this.recipe.hardware, this.recipe.seed)
-    log = this.log(f"align-{stage.name}")
+    model = load_model(tuning.source)
+    log = this.log(tuning.name)
     reference = _references(this, model, compared, folder)
-    replies = [answers(model, renderer, stage.prompts, this.device)]
     last: dict[str, float] = {}
 
     def evaluate(step: int, tokens: int) -> None:
         if compared.held is not None:
-            own = _logprobs(model, compared.held, this.device, "held-out pairs")
+            own = _logprobs(model, compared.held, this, "held-out pairs")
             last.update(preferred(own, reference["held"], stage.beta))
             if this.ranks.lead:
                 log.write(step, tokens=tokens, held_out=dict(last))
 
     loss = partial(dpo_loss, beta=stage.beta, smoothing=stage.smoothing)
     feed = _feed(stage, compared.learnt, this.recipe.seed, reference["learnt"])
-    new = (load_encoder(this.base).size, load_encoder(source).size)
-    task = Task(feed, loss, DPO_MEASURES, new_rows=new)
-    done: Outcome = train_stage(model, task, stage, place, folder, log, evaluate)
-    if this.ranks.lead:
-        write_learnt(source, done.weights, stage, folder)
-        replies.append(answers(load_model(folder), renderer, stage.prompts, Device("cpu", False)))
-    pairs = zip(stage.prompts, replies[0], replies[-1], strict=True)
-    samples = [{"prompt": p, "before": a, "after": b} for p, a, b in pairs]
-    return {**done.numbers, "held_out": last, "samples": samples}
+    task = Task(feed, loss, DPO_MEASURES, new_rows=tuning.new_rows)
+    return tuning.teach(stage, model, task, folder, log, evaluate) | {"held_out": last}
 
 
-def _logprobs(
-    model: PreTrainedModel, pairs: PairSet, device: Device, name: str
-) -> NDArray[np.float32]:
-    return sample_logprobs(model, pairs.samples, device, name)[0].astype(np.float32)
+def _logprobs(model: PreTrainedModel, pairs: PairSet, this: Run, name: str) -> NDArray[np.float32]:
+    found, _ = sample_logprobs(model, pairs.samples, this.device, name, this.ranks)
+    return found.astype(np.float32)
 
 
 def _references(
@@ -205,9 +172,9 @@ def _references(
     """
     kept = folder / REFERENCE
     if not kept.exists():
-        found = {"learnt": _logprobs(model, compared.learnt, this.device, "reference")}
+        found = {"learnt": _logprobs(model, compared.learnt, this, "reference")}
         if compared.held is not None:
-            found["held"] = _logprobs(model, compared.held, this.device, "reference, held out")
+            found["held"] = _logprobs(model, compared.held, this, "reference, held out")
         if this.ranks.lead:
             part = kept.with_suffix(".part.npz")
             np.savez(part, **found)  # type: ignore[arg-type]

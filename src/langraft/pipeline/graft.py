@@ -29,50 +29,6 @@ def graft_stage(this: Run) -> Stage:
     needs(this.recipe, "graft", "tokenizer", "corpus")
     graft, tokenizer = this.recipe.graft, this.recipe.tokenizer
     assert graft is not None and tokenizer is not None
-
-    def work(folder: Path) -> dict[str, Any]:
-        base, extended = load_encoder(this.base), load_encoder(this.out / "tokenizer")
-        frame = document_frame(load_tokenizer(this.base))
-        model = load_model(this.base)
-        bits = {"base": bits_of(this, model, base, frame, "base")}
-        texts = [t for source in this.sources(new=True) for t in this.texts("train", source)]
-        judged = graft.init == AUTO
-        learnt = set_apart(texts)[0] if judged else texts
-        known, covered = gather(
-            _methods(graft),
-            base,
-            extended,
-            texts=learnt,
-            words=_place(this, graft.words),
-            donor=_place(this, graft.donor),
-            seed=this.recipe.seed,
-        )
-        added = len(known.subtokens)
-        rows = model.get_input_embeddings().num_embeddings
-        if added:
-            rows = max(rows, padded(extended.size, tokenizer.pad_to))
-        untie = apart(graft.init) if graft.untie == "auto" else graft.untie
-        untie = untie and bool(added)
-        before = _judged(this, model, base, frame) if judged and added else {}
-        model = add_rows(model, known.subtokens, first=base.size, rows=rows, untie=untie)
-        reader = Reader(base, extended, frame, learnt, this.device, this.recipe.seed)
-        bed = Bed(model, known, base.size, reader, graft.distil, folder, this.out / METRICS)
-        results: dict[str, Any] = {"method": graft.init, "untied": untie, "added_rows": added}
-        if covered:
-            results["covered"] = covered
-        if judged and added:
-            starts = list(graft.candidates) or possible(known, reader)
-            score = partial(_judged, this, encoder=extended, frame=frame)
-            best, table = choose(bed, starts, score, before, this.sources(new=True))
-            results |= {"method": best, "judged_base": before, "starts": table}
-        elif added:
-            results |= plant(bed, graft.init)
-        bits["grafted"] = bits_of(this, model, extended, frame, "grafted")
-        save_model(model.to("cpu"), folder)
-        copy_tokenizer(this.out / "tokenizer", folder)
-        forget(folder)
-        return {**results, "bits": bits}
-
     inputs = {
         "base": this.base_digest,
         "tokenizer": outputs_digest(this.manifest("tokenizer")),
@@ -89,8 +45,53 @@ def graft_stage(this: Run) -> Stage:
             **measuring(this),
         },
         inputs,
-        work,
+        partial(_graft, this, graft, tokenizer.pad_to),
     )
+
+
+def _graft(this: Run, graft: Graft, pad_to: int, folder: Path) -> dict[str, Any]:
+    """Write the grafted model into `folder`, and say what was learnt and both models' scores."""
+    base, extended = load_encoder(this.base), load_encoder(this.out / "tokenizer")
+    frame = document_frame(load_tokenizer(this.base))
+    model = load_model(this.base)
+    bits = {"base": bits_of(this, model, base, frame, "base")}
+    texts = [t for source in this.sources(new=True) for t in this.texts("train", source)]
+    judged = graft.init == AUTO
+    learnt = set_apart(texts)[0] if judged else texts
+    known, covered = gather(
+        _methods(graft),
+        base,
+        extended,
+        texts=learnt,
+        words=_place(this, graft.words),
+        donor=_place(this, graft.donor),
+        seed=this.recipe.seed,
+    )
+    added = len(known.subtokens)
+    rows = model.get_input_embeddings().num_embeddings
+    if added:
+        rows = max(rows, padded(extended.size, pad_to))
+    untie = apart(graft.init) if graft.untie == "auto" else graft.untie
+    untie = untie and bool(added)
+    before = _judged(this, model, base, frame) if judged and added else {}
+    model = add_rows(model, known.subtokens, first=base.size, rows=rows, untie=untie)
+    reader = Reader(base, extended, frame, learnt, this.device, this.recipe.seed)
+    bed = Bed(model, known, base.size, reader, graft.distil, folder, this.out / METRICS)
+    results: dict[str, Any] = {"method": graft.init, "untied": untie, "added_rows": added}
+    if covered:
+        results["covered"] = covered
+    if judged and added:
+        starts = list(graft.candidates) or possible(known, reader)
+        score = partial(_judged, this, encoder=extended, frame=frame)
+        best, table = choose(bed, starts, score, before, this.sources(new=True))
+        results |= {"method": best, "judged_base": before, "starts": table}
+    elif added:
+        results |= plant(bed, graft.init)
+    bits["grafted"] = bits_of(this, model, extended, frame, "grafted")
+    save_model(model.to("cpu"), folder)
+    copy_tokenizer(this.out / "tokenizer", folder)
+    forget(folder)
+    return {**results, "bits": bits}
 
 
 def _methods(graft: Graft) -> set[str]:

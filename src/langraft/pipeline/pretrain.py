@@ -4,44 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from langraft.checkpoint.adapter_writing import write_adapter
 from langraft.checkpoint.folder import (
-    copy_tokenizer,
     load_model,
     load_tokenizer,
     read_config,
-    save_model,
 )
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, read_json, remove, sha256_file, sha256_json, write_json
-from langraft.core.manifest import Stage, outputs_digest, read_manifest
+from langraft.core.io import sha256_file, sha256_json
+from langraft.core.manifest import Stage, outputs_digest
 from langraft.core.messages import say
 from langraft.corpus.readers import read_texts
 from langraft.data.course import Course, Layout
 from langraft.data.frame import document_frame
 from langraft.data.pack import Stream
 from langraft.data.shards import Frame, Shard, Spelling, require_rows, tokenise
-from langraft.pipeline.forgetting import Meter
-from langraft.pipeline.measure import bits_of, measuring
+from langraft.pipeline.measure import measuring
 from langraft.pipeline.run import Run
-from langraft.pipeline.slices import SLICES, slice_of
-from langraft.recipe import Pretrain, Training
+from langraft.pipeline.slices import SLICES
+from langraft.pipeline.training import (
+    new_rows_of,
+    place_of,
+    settings_of,
+    training_stage,
+    write_learnt,
+)
+from langraft.pipeline.watch import Watch, meter_of
+from langraft.recipe import Pretrain
 from langraft.tokenizer.encoder import load_encoder
-from langraft.train.checkpoints import CHECKPOINT, complete, drop_checkpoint, read_weights
 from langraft.train.pretrain import pretrain, steps
-from langraft.train.stage import Place
-from langraft.train.trainable import learnt_weights, lora_scaling, peft_settings
 
 SHARDS = "shards"
-ADAPTER = "adapter"
-ASKED = "asked.json"  # beside the checkpoints: what they were made with
 
 
 def pretrain_stage(this: Run, stage: Pretrain, twin: bool = False) -> Stage:
@@ -51,62 +48,29 @@ def pretrain_stage(this: Run, stage: Pretrain, twin: bool = False) -> Stage:
     Raises:
         BadInput: the folder holds checkpoints that were made with other settings or inputs.
     """
-    prefix = "twin-" if twin else "pretrain-"
+    name = ("twin-" if twin else "pretrain-") + stage.name
     before, source = model_before(this, stage, twin)
 
-    def work(folder: Path) -> dict[str, Any]:
-        ranks = this.ranks
-        if ranks.lead:
-            write_json(folder / ASKED, {"settings": settings, "inputs": inputs})
+    def learn(folder: Path) -> dict[str, Any]:
         course = course_of(this, stage, source)
-        place = Place(this.device, ranks, this.recipe.hardware, this.recipe.seed)
-        encoder, base = load_encoder(source), load_encoder(this.base)
-        model = load_model(source)
-        log = this.log(prefix + stage.name)
-        frame = document_frame(load_tokenizer(source))
         meter = None if twin else meter_of(this)
         if meter is not None:
             meter.check(course)
-        asked = slice_of(this)
-        untouched = asked.base_scores(this.base) if asked is not None else {}
-        bits: dict[str, float] = {}
-        scores: dict[str, float] = {}
-
-        def evaluate(step: int, tokens: int) -> float:
-            bits.update(bits_of(this, model, encoder, frame, f"{stage.name} at step {step}"))
-            factor, record = meter.judge(bits, course) if meter is not None else (1.0, {})
-            more: dict[str, Any] = {"forgetting": record} if record else {}
-            if asked is not None:
-                kept = folder / SLICES
-                if ranks.lead:  # answers of another time this step was reached
-                    remove(kept)
-                ranks.wait()
-                scores.update(asked.scores(model, source, kept))
-                more["suites"] = {"now": dict(scores), "base": untouched}
-            if ranks.lead:
-                log.write(step, tokens=tokens, bits=dict(bits), **more)
-            return factor
-
-        new = (base.size, encoder.size)
-        with closing(log):
-            done = pretrain(model, course, stage, new, place, folder, log, evaluate)
-        if ranks.lead:
+        model = load_model(source)
+        with closing(this.log(name)) as log:
+            watch = Watch(this, stage, source, model, course, meter, folder, log)
+            new, place = new_rows_of(this, source), place_of(this)
+            done = pretrain(model, course, stage, new, place, folder, log, watch)
+        if this.ranks.lead:
             write_learnt(source, done.weights, stage, folder)
-            drop_checkpoint(folder)
-            for name in (ASKED, SLICES):
-                remove(folder / name)
-        found = {**done.numbers, "bits": bits}
-        return found | ({"suites": {"now": scores, "base": untouched}} if scores else {})
+        return done.numbers | watch.results()
 
     inputs = {"model": outputs_digest(this.manifest(before)) if before else this.base_digest}
     inputs["corpus"] = outputs_digest(this.manifest("corpus"))
-    settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, **measuring(this)}
-    settings |= {key: getattr(this.recipe.hardware, key) for key in ("states", "frozen")}
+    settings = settings_of(this, stage) | measuring(this)
     if this.recipe.forgetting.on_breach in ("raise-replay", "lower-rate"):
         settings["forgetting"] = this.recipe.forgetting.model_dump(mode="json")
-    made = Stage(prefix + stage.name, settings, inputs, work)
-    refuse_foreign_checkpoint(this.out / (made.name + PARTIAL), made)
-    return made
+    return training_stage(this, name, settings, inputs, learn, (SLICES,))
 
 
 def model_before(this: Run, stage: Pretrain, twin: bool = False) -> tuple[str, Path]:
@@ -116,77 +80,6 @@ def model_before(this: Run, stage: Pretrain, twin: bool = False) -> tuple[str, P
     first = "" if twin or this.recipe.graft is None else "graft"
     before = f"{prefix}{this.recipe.pretrain[index - 1].name}" if index else first
     return before, this.out / before if before else this.base
-
-
-def refuse_foreign_checkpoint(partial: Path, stage: Stage) -> None:
-    """See that checkpoints left in `partial` belong to this stage.
-
-    Raises:
-        BadInput: they were made with other settings; the message names the first key.
-    """
-    if not complete(partial) or not (partial / ASKED).exists():
-        return
-    asked = read_json(partial / ASKED)
-    for kind, now in (("settings", dict(stage.settings)), ("inputs", dict(stage.inputs))):
-        for key in sorted({*asked[kind], *now}):
-            was, wanted = asked[kind].get(key), now.get(key)
-            if sha256_json(was) != sha256_json(wanted):
-                name = f"{stage.name}: {key}" if kind == "settings" else f"its {key}"
-                raise BadInput(
-                    f"{partial / CHECKPOINT}: the checkpoints there were made with another recipe: "
-                    f"{name} was {was!r} and is {wanted!r}. Set it back to go on, or forget them: "
-                    "--fresh, or delete that folder"
-                )
-
-
-def write_learnt(source: Path, weights: Mapping[str, Tensor], stage: Training, out: Path) -> None:
-    """Lay the weights that learnt over the model in `source`, merge an adapter, and write an
-    ordinary model folder; the adapter itself goes into its folder `adapter`.
-    """
-    model = load_model(source)
-    state = model.state_dict()
-    scaling = lora_scaling(stage.lora)
-    model.load_state_dict(learnt_weights(weights, state, scaling), strict=False)
-    save_model(model, out)
-    copy_tokenizer(source, out)
-    if stage.train == "lora":
-        settings = peft_settings(stage.lora)
-        tied = bool(model.config.tie_word_embeddings)
-        write_adapter(out / ADAPTER, weights, settings, source, tied=tied)
-
-
-def export_checkpoint(this: Run, stage: Pretrain, out: Path, step: int | None = None) -> int:
-    """Write the model of a checkpoint of an unfinished stage as an ordinary folder.
-
-    Args:
-        step: the checkpoint's step; None takes the newest.
-
-    Returns:
-        the step.
-
-    Raises:
-        BadInput: there is no such checkpoint; the message names those there are.
-    """
-    folder = this.out / f"pretrain-{stage.name}{PARTIAL}"
-    places = {int(place.name.split("-")[1]): place for place in complete(folder)}
-    if not places or (step is not None and step not in places):
-        there = ", ".join(map(str, places)) or "none"
-        raise BadInput(f"{folder / CHECKPOINT}: no checkpoint of step {step}; there are: {there}")
-    chosen = max(places) if step is None else step
-    _, source = model_before(this, stage)
-    write_learnt(source, read_weights(places[chosen]), stage, out)
-    return chosen
-
-
-def meter_of(this: Run) -> Meter | None:
-    """The forgetting meter, where the base has been measured."""
-    graft = read_manifest(this.out / "graft")
-    if graft is None:
-        return None
-    old = tuple(this.sources(new=False))
-    replay = {*old, *(code for code in this.languages.values() if code != this.language)}
-    base = graft["results"]["bits"]["base"]
-    return Meter(this.recipe.forgetting, base, old, tuple(sorted(replay)))
 
 
 def course_of(this: Run, stage: Pretrain, source: Path) -> Course:

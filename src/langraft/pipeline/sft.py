@@ -12,33 +12,25 @@ from transformers import PreTrainedModel
 
 from langraft.checkpoint.folder import load_model
 from langraft.core.errors import BadInput
-from langraft.core.io import PARTIAL, read_json, remove, write_json
+from langraft.core.io import read_json, write_json
 from langraft.core.manifest import Stage
 from langraft.core.messages import warn
 from langraft.data.checks import Dataset, Report, encode_all
 from langraft.data.conversations import USER
 from langraft.data.encode import Encoded, Renderer
 from langraft.data.samples import Phase, SampleFeed, Samples, lay
-from langraft.pipeline.pretrain import ASKED, refuse_foreign_checkpoint, write_learnt
 from langraft.pipeline.run import Run
 from langraft.pipeline.tuned import (
-    answers,
+    Tuning,
     conversations_of,
-    data_digest,
     held_out,
-    model_digest_of,
-    model_so_far,
     refuse_unfit,
-    renderer_of,
-    write_template,
+    tuning_stage,
 )
 from langraft.recipe import Sft
-from langraft.tokenizer.encoder import load_encoder
-from langraft.train.checkpoints import drop_checkpoint
 from langraft.train.objectives import OBJECTIVES
-from langraft.train.precision import Device
 from langraft.train.scoring import difficulty, loss_of, stages_of, with_replay
-from langraft.train.stage import Place, Task, train_stage
+from langraft.train.stage import Task
 
 DIFFICULTY = "difficulty.json"
 
@@ -70,25 +62,15 @@ def sft_stage(this: Run) -> Stage:
     """
     stage = this.recipe.sft
     assert stage is not None
-    before, source = model_so_far(this, "sft")
 
-    def work(folder: Path) -> dict[str, Any]:
-        ranks, device = this.ranks, this.device
-        if ranks.lead:
-            write_json(folder / ASKED, {"settings": settings, "inputs": inputs})
+    def learn(folder: Path, tuning: Tuning) -> dict[str, Any]:
         warn_of_fp16(this)
-        renderer = renderer_of(source, stage.template, "sft")
-        taught = read_taught(this, stage, renderer, folder)
-        place = Place(device, ranks, this.recipe.hardware, this.recipe.seed)
-        model = load_model(source)
-        loss, replies = (
-            [_loss(model, taught, this)],
-            [answers(model, renderer, stage.prompts, device)],
-        )
-        phases = phases_of(model, taught, stage, this, folder)
+        taught = read_taught(this, stage, tuning.renderer, folder)
+        model = load_model(tuning.source)
+        loss = [_loss(model, taught, this)]
         feed = SampleFeed(
             taught.samples,
-            phases,
+            phases_of(model, taught, stage, this, folder),
             rows=stage.batch_tokens // stage.row_tokens,
             row_tokens=stage.row_tokens,
             seed=this.recipe.seed,
@@ -98,43 +80,28 @@ def sft_stage(this: Run) -> Stage:
 
         def evaluate(step: int, tokens: int) -> None:
             loss.append(_loss(model, taught, this))
-            if loss[-1] is not None and ranks.lead:
+            if loss[-1] is not None and this.ranks.lead:
                 log.write(step, tokens=tokens, held_out_loss=round(loss[-1], 5))
 
-        new = (load_encoder(this.base).size, load_encoder(source).size)
-        task = Task(feed, OBJECTIVES["next-token"](stage), new_rows=new)
-        done = train_stage(model, task, stage, place, folder, log, evaluate)
-        if ranks.lead:
-            write_learnt(source, done.weights, stage, folder)
-            write_template(renderer, folder)
-            drop_checkpoint(folder)
-            for name in (ASKED, DIFFICULTY):
-                remove(folder / name)
-            replies.append(
-                answers(load_model(folder), renderer, stage.prompts, Device("cpu", False))
-            )
+        task = Task(feed, OBJECTIVES["next-token"](stage), new_rows=tuning.new_rows)
+        results = tuning.teach(stage, model, task, folder, log, evaluate)
         return {
-            **done.numbers,
+            **results,
             "data": [report.numbers() for report in taught.reports],
             "held_out_loss": {"before": _short(loss[0]), "after": _short(loss[-1])},
             "samples_a_row": round(feed.fill, 2),
-            "samples": _side_by_side(stage.prompts, replies),
         }
 
-    settings = {**stage.model_dump(mode="json"), "seed": this.recipe.seed, "bf16": this.device.bf16}
-    settings |= {key: getattr(this.recipe.hardware, key) for key in ("states", "frozen")}
-    inputs = {"model": model_digest_of(this, before), "data": data_digest(this, stage.data)}
-    made = Stage("sft", settings, inputs, work)
-    refuse_foreign_checkpoint(this.out / (made.name + PARTIAL), made)
-    return made
+    return tuning_stage(this, "sft", stage, learn, (DIFFICULTY,))
 
 
 def warn_of_fp16(this: Run) -> None:
     """Say why there is no fp16: LoRA on a freshly extended vocabulary underflowed in it."""
-    if this.recipe.hardware.frozen == "bf16" and this.recipe.graft is not None:
+    frozen = this.recipe.hardware.frozen
+    if frozen != "fp32" and this.recipe.graft is not None:
         warn(
-            "hardware.frozen: bf16 rounds new rows that do not learn to 8 bits; with a freshly "
-            "extended vocabulary let the embeddings learn too (lora.embeddings: true)"
+            f"hardware.frozen: {frozen} rounds new rows that do not learn to 8 bits; with a "
+            "freshly extended vocabulary let the embeddings learn too (lora.embeddings: true)"
         )
 
 
@@ -199,7 +166,7 @@ def hardness_of(
         BadInput: it is the name of a number that a record lacks.
     """
     if stage.difficulty in ("loss", "ifd", "length"):
-        return difficulty(model, taught.samples, stage.difficulty, this.device)
+        return difficulty(model, taught.samples, stage.difficulty, this.device, this.ranks)
     lacking = sum(stage.difficulty not in numbers for numbers in taught.numbers)
     if lacking:
         known = sorted({key for numbers in taught.numbers for key in numbers})
@@ -214,13 +181,8 @@ def hardness_of(
 def _loss(model: PreTrainedModel, taught: Taught, this: Run) -> float | None:
     if not len(taught.held):
         return None
-    return loss_of(model, taught.held, this.device, "loss on held-out samples")
+    return loss_of(model, taught.held, this.device, "loss on held-out samples", this.ranks)
 
 
 def _short(loss: float | None) -> float | None:
     return None if loss is None else round(loss, 4)
-
-
-def _side_by_side(prompts: tuple[str, ...], replies: list[list[str]]) -> list[dict[str, str]]:
-    pairs = zip(prompts, replies[0], replies[-1], strict=True)
-    return [{"prompt": p, "before": a, "after": b} for p, a, b in pairs]

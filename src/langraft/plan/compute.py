@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from langraft.core.compute import attention_flops, token_flops
 from langraft.plan.devices import Device
 from langraft.plan.shape import Shape
 
@@ -29,21 +30,18 @@ class Work:
 def work(
     shape: Shape, *, learning: float, mean_document: float, checkpointing: str = "none"
 ) -> Work:
-    """Operations a token.
-
-    A product with N weights costs 2 N forward, 2 N for the gradient of its input and, where the
-    weights learn, 2 N for theirs. Causal attention over a document of n tokens costs
-    2 n x (heads x width) a layer and token forward, and twice that backward.
+    """Operations a token; see `langraft.core.compute`.
 
     Args:
         learning: weights of matrices that learn, an adapter's counted three times (2 N forward as
             well, on top of the frozen layer's).
         mean_document: tokens of the document that a token stands in, as its mean over tokens.
     """
-    attention = 2 * mean_document * shape.layers * shape.queries
-    useful = 4 * shape.matmul + 2 * learning + 3 * attention
+    width = shape.layers * shape.queries
+    useful = token_flops(shape.matmul, learning, width, mean_document)
     blocks = 2 * shape.layers * shape.block_matrices
-    again = {"none": 0.0, "selective": 0.0, "full": blocks + attention}[checkpointing]
+    full = blocks + attention_flops(width, mean_document)
+    again = {"none": 0.0, "selective": 0.0, "full": full}[checkpointing]
     return Work(useful, again)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
+from langraft.core.compute import PEAK
 from langraft.core.errors import BadInput
 from langraft.core.hardware import Cpu, this_cpu
 
@@ -42,18 +43,22 @@ _AMPERE, _HOPPER, _CARD, _VOLTA = (
     (0.25, 0.35, 0.45),
     (0.20, 0.30, 0.40),
 )
+_V100, _A100, _A800, _H100, _H200, _L40S, _4090, _3090 = (
+    PEAK[name] for name in ("V100", "A100", "A800", "H100", "H200", "L40S", "RTX 4090", "RTX 3090")
+)
 GB, GIB = 1e9, 2.0**30
 DEVICES = {
-    "v100-16g": Device("V100 16 GB", 16 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
-    "v100-32g": Device("V100 32 GB", 32 * GIB, 125e12, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
-    "a100-40g": Device("A100 40 GB", 40 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
-    "a100-80g": Device("A100 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
-    "a800-80g": Device("A800 80 GB", 80 * GIB, 312e12, _AMPERE, 0.6 * GB, "A800 data sheet"),
-    "h100": Device("H100 80 GB", 80 * GIB, 989e12, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
-    "h200": Device("H200 141 GB", 141 * GB, 989e12, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
-    "l40s": Device("L40S 48 GB", 48 * GIB, 362e12, _CARD, 0.5 * GB, "L40S data sheet"),
-    "rtx4090": Device("RTX 4090", 24 * GIB, 165e12, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
-    "rtx3090": Device("RTX 3090", 24 * GIB, 71e12, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
+    "v100-16g": Device("V100 16 GB", 16 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
+    "v100-32g": Device("V100 32 GB", 32 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
+    "a100-40g": Device("A100 40 GB", 40 * GIB, _A100, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a100-80g": Device("A100 80 GB", 80 * GIB, _A100, _AMPERE, 0.6 * GB, "A100 data sheet, SXM4"),
+    "a800-40g": Device("A800 40 GB", 40 * GIB, _A800, _AMPERE, 0.6 * GB, "A800 data sheet, PCIe"),
+    "a800-80g": Device("A800 80 GB", 80 * GIB, _A800, _AMPERE, 0.6 * GB, "A800 data sheet"),
+    "h100": Device("H100 80 GB", 80 * GIB, _H100, _HOPPER, 0.7 * GB, "H100 data sheet, SXM5"),
+    "h200": Device("H200 141 GB", 141 * GB, _H200, _HOPPER, 0.7 * GB, "H200 data sheet, SXM"),
+    "l40s": Device("L40S 48 GB", 48 * GIB, _L40S, _CARD, 0.5 * GB, "L40S data sheet"),
+    "rtx4090": Device("RTX 4090", 24 * GIB, _4090, _CARD, 0.5 * GB, "Ada whitepaper, app. A"),
+    "rtx3090": Device("RTX 3090", 24 * GIB, _3090, _CARD, 0.5 * GB, "GA102 whitepaper, app. A"),
 }
 CPU = "cpu"  # the machine that plans
 # FLOP that a core does in a cycle on its widest units, sums in 32 bit: Intel's and AMD's software
@@ -61,11 +66,7 @@ CPU = "cpu"  # the machine that plans
 # AMX multiplies tiles of 16 x 32 and 32 x 16 numbers in 16 cycles.
 _PER_CYCLE = {"amx_bf16": 2_048, "avx512_bf16": 128, "avx512f": 64, "avx2": 32, "": 8}
 _CLOCK = 2.5e9  # Hz that server cores keep under such load, by the same guides
-_CORES = (
-    0.10,
-    0.25,
-    0.40,
-)  # small matrices and memory hold cores back: docs/numbers.md, quickstart
+_CORES = (0.10, 0.20, 0.35)  # the quickstart's 166 tokens/s on two cores are 0.21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,14 +124,23 @@ def cpu(machine: Cpu) -> Device:
 
 
 def find_link(name: str, option: str) -> Link:
-    """The network called `name`.
+    """The network called `name`, or described as `GBIT_A_SECOND:MICROSECONDS`.
 
     Raises:
-        BadInput: the table lacks it.
+        BadInput: the table lacks it; the message says how to describe one.
     """
-    if name not in LINKS:
-        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; take the nearest bandwidth")
-    return LINKS[name]
+    if name in LINKS:
+        return LINKS[name]
+    if ":" not in name:
+        more = "or describe it as GBIT_A_SECOND:MICROSECONDS, for example 200:5"
+        raise BadInput(f"{option} {_unknown(name, list(LINKS))}; {more}")
+    try:
+        bits, delay = (float(part) for part in name.split(":"))
+    except ValueError:
+        bits = delay = -1.0
+    if not (0 < bits < 1e6 and 0 <= delay < 1e6):
+        raise BadInput(f"{option} {name!r}: write GBIT_A_SECOND:MICROSECONDS, for example 200:5")
+    return Link(f"{bits:g} Gbit/s, {delay:g} us", bits * 1e9 / 8, delay * 1e-6)
 
 
 def described(text: str) -> Device:

@@ -18,6 +18,7 @@ Checkpointing = Literal["none", "selective", "full"]
 
 CHUNK = 512  # rows whose logits exist at one time (train.loss)
 MOMENTS = {"fp32": 8.0, "bf16": 4.0, "8bit": 2.0 + 2 * 4 / 256}  # bytes a weight; a scale a block
+CODED = {"int8": 1 + 4 / 64, "nf4": 0.5 + 4 / 64}  # bytes a weight; a scale for 64
 MARGIN = 0.06  # of the rest: blocks of the allocator that are too small or too large to be used
 
 
@@ -65,6 +66,8 @@ class Setting:
         micro_tokens: tokens in memory at one time on a device.
         accumulates: gradients of earlier micro-batches are there when the next one runs forward.
         shards: devices that share one copy of the weights; 1 is no sharding.
+        coded: frozen weights kept in 8 or 4 bits; every device holds all of them.
+        offload: weights, gradients and moments lie in the host's memory.
     """
 
     learning: int
@@ -77,14 +80,16 @@ class Setting:
     precision: Precision = "bf16"
     checkpointing: Checkpointing = "none"
     states: Literal["fp32", "bf16", "8bit"] = "fp32"
-    frozen: Literal["fp32", "bf16"] = "fp32"
+    frozen: Literal["fp32", "bf16", "int8", "nf4"] = "fp32"
+    coded: int = 0
+    offload: bool = False
 
     @property
     def products(self) -> Literal["fp32", "autocast", "gathered"]:
         """How products are taken; a second part of the keys of `KEPT`."""
         if self.precision == "fp32":
             return "fp32"
-        return "gathered" if self.shards > 1 else "autocast"
+        return "gathered" if self.shards > 1 or self.offload else "autocast"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,10 +166,13 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     frozen = shape.parameters - min(learning, shape.parameters)
     if setting.inside.startswith("lora"):
         frozen = shape.parameters - setting.matrices * shape.matrix
-    stored = (4 * learning + (2 if setting.frozen == "bf16" else 4) * frozen) / setting.shards
-    weights = stored + _copies(shape, setting)
+    half = setting.frozen != "fp32" and setting.precision == "bf16"
+    stored = (4 * learning + (2 if half else 4) * (frozen - setting.coded)) / setting.shards
+    weights = stored + CODED.get(setting.frozen, 0) * setting.coded + _copies(shape, setting)
     gradients = 4 * learning / setting.shards
     moments = MOMENTS[setting.states] * learning / setting.shards
+    if setting.offload:
+        weights, gradients, moments = weights - stored, 0.0, 0.0
     kept, again = activations(shape, setting)
     loss = logits(shape, setting)
     full_gradients = 2 * shape.block if setting.shards > 1 else 0
@@ -175,12 +183,23 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     return Memory(weights, fullest[0], moments, fullest[1], fullest[2], MARGIN * used + context)
 
 
+def stored_memory(shape: Shape, setting: Setting) -> float:
+    """Bytes of one device's part of the weights that learn, of their gradients and moments: what
+    lies in the host's memory where the setting offloads.
+    """
+    learning = setting.learning + setting.matrices * shape.matrix
+    frozen = max(0, shape.parameters - learning)
+    half = setting.frozen != "fp32" and setting.precision == "bf16"
+    each = 4 + 4 + MOMENTS[setting.states]
+    return (each * learning + (2 if half else 4) * frozen) / setting.shards
+
+
 def _copies(shape: Shape, setting: Setting) -> float:
     """Weights in bfloat16 beside the stored ones."""
     if setting.products == "fp32":
         return 0.0 if setting.shards == 1 else 4.0 * (2 * shape.block + shape.embeddings)
     if setting.products == "gathered":  # this block, the next, and the root's matrices
         return 2.0 * (2 * shape.block + shape.embeddings)
-    if setting.frozen == "bf16" and setting.inside != "all":
+    if setting.frozen != "fp32" and setting.inside != "all":
         return 0.0
     return 2.0 * shape.layers * shape.block_matrices

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from langraft.plan.compute import Work, work
 from langraft.plan.devices import DEVICES, GIB
-from langraft.plan.memory import Setting, training_memory
+from langraft.plan.memory import Setting, stored_memory, training_memory
 from langraft.plan.shape import KNOWN, Shape
 from langraft.recipe.training import LINEAR_LAYERS
 
@@ -140,20 +140,20 @@ def ziya_ppo_memory() -> Check:
         shards=8,
         checkpointing="full",
     )
-    one = training_memory(model, learner)
-    moved = (
-        2 * one.moments + 2 * 4 * model.parameters / 8
-    )  # moments and 32-bit weights: to the host
-    both = 2 * one.total - moved
+    everything = 2 * training_memory(model, learner).total
+    offloaded = dataclasses.replace(learner, offload=True)
+    host = 2 * stored_memory(model, offloaded) * 8
     frozen = 2 * 2 * model.parameters / 8
+    used = 2 * training_memory(model, offloaded).total + device.context
     return Check(
         "Ziya's PPO, 13B, all weights, 8 x 40 GB",
         "GiB a device",
-        (both + frozen + device.context) / GIB,
+        used / GIB,
         40.0,
-        f"policy and critic of 13B sharded over 8, moments and 32-bit weights "
-        f"({moved * 8 / GIB:,.0f} GiB) on the host, reference and reward model in bfloat16; "
-        f"with everything on the devices it would be {(2 * one.total + frozen) / GIB:,.0f}",
+        f"policy and critic of 13B sharded over 8, their weights, gradients and moments in the "
+        f"host ({host / GIB:,.0f} GiB; hardware.offload: all), as are reference and reward model "
+        f"({frozen * 8 / GIB:,.0f}); with everything on the devices it would be "
+        f"{(everything + frozen) / GIB:,.0f}",
         enough=False,
     )
 

@@ -10,6 +10,8 @@ from typing import Any
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
 from langraft.plan.devices import Device
+from langraft.plan.feedback import feedback_memory
+from langraft.plan.grids import COUNTS, goodput_grid, memory_grid
 from langraft.plan.memory import Memory
 from langraft.plan.scale import Cluster
 from langraft.plan.settings import Choice
@@ -18,7 +20,6 @@ from langraft.plan.stages import Growth, Machine, StagePlan, growth, plan_stage
 from langraft.recipe import Recipe, Training
 
 SFT_TOKENS = 50_000_000  # 250,000 conversations of 200 tokens
-COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # devices of the plot
 
 
 def base_shape(base: str | None, root: Path) -> Shape:
@@ -79,6 +80,7 @@ def plan_recipe(
     if not reads:
         raise BadInput(f"recipe {recipe.name}: no training stage to plan (no pretrain, no sft)")
     stages = [plan_stage(recipe, s, n, grown, machine, mean_document) for s, n in reads]
+    fullest = max(range(len(stages)), key=lambda n: stages[n].asked.memory.total)
     return {
         "recipe": recipe.name,
         "base": recipe.base,
@@ -91,6 +93,10 @@ def plan_recipe(
         "money": _money(_sum(stages), machine),
         "disk": _whole_disk(stages),
         "left_out": [stage.name for stage in recipe.align],
+        "feedback": feedback_memory(recipe, grown, machine),
+        "memory_of": stages[fullest].name,
+        "memory_grid": memory_grid(recipe, reads[fullest][0], grown, machine),
+        "goodput": goodput_grid(machine.cluster),
         "by_devices": _by_devices(recipe, reads, grown, machine, mean_document),
     }
 

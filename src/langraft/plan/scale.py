@@ -47,6 +47,13 @@ class Cluster:
         """
         if self.devices < 1 or self.per_node < 1:
             raise BadInput(f"--devices {self.devices}, {self.per_node} a node: there must be one")
+        if not 0 <= self.spread <= 1:
+            raise BadInput(f"--stragglers {self.spread:g}: a share of the step time, 0 to 1")
+        if self.mtbf <= 0 or self.save <= 0 or self.restart < 0:
+            raise BadInput(
+                f"--failures {self.mtbf:g}, --save {self.save:g}, --restart {self.restart:g}: "
+                "hours and seconds are more than nothing"
+            )
 
 
 def collective(bytes_: float, ranks: int, link: Link) -> float:

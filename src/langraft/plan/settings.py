@@ -30,6 +30,7 @@ class Choice:
         parts = [sharded, f"checkpointing {one.checkpointing}", f"{one.micro_tokens:,} tokens"]
         parts += [f"moments {one.states}"] if one.states != "fp32" else []
         parts += [f"frozen weights {one.frozen}"] if one.frozen != "fp32" else []
+        parts += ["weights and moments on the host"] if one.offload else []
         return ", ".join(parts)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from langraft.core.errors import BadInput
 from langraft.plan.compute import Time, Work, hours, work
 from langraft.plan.devices import Device
-from langraft.plan.memory import Setting
+from langraft.plan.memory import CODED, Setting
 from langraft.plan.scale import Cluster, Scaling, messages, scaling
 from langraft.plan.settings import Choice, choices, fewest_devices, nearest
 from langraft.plan.shape import Shape
@@ -112,12 +113,9 @@ def plan_stage(
     """Work, memory, time of one stage that reads `tokens` on a machine; `document` is the length
     of the document that a token stands in.
     """
-    shape, hardware = grown.grown, recipe.hardware
-    if hardware.precision == "auto" and not machine.device.bf16:
-        hardware = hardware.model_copy(update={"precision": "fp32"})
-    group = min(hardware.shard_group or machine.devices, machine.devices)
-    asked = setting_of(stage, shape, hardware, machine.devices, group)
-    ways = choices(shape, asked, machine.device, group, stage.row_tokens)
+    shape = grown.grown
+    asked = setting_for(recipe, stage, shape, machine, machine.devices)
+    ways = choices(shape, asked, machine.device, asked.shards, stage.row_tokens)
     chosen = next(way for way in ways if way.setting == asked)
     near = chosen if chosen.fits else nearest(ways, asked)
     used = (near or chosen).setting
@@ -151,6 +149,21 @@ def plan_stage(
         sightings=_sightings(recipe, stage, grown.added),
         disk=_disk(stage, tokens, shape, learning, asked),
     )
+
+
+def setting_for(
+    recipe: Recipe, stage: Training, shape: Shape, machine: Machine, devices: int
+) -> Setting:
+    """The stage on `devices` devices of the machine's kind, sharded as the recipe says.
+
+    Raises:
+        BadInput: see `setting_of`.
+    """
+    hardware = recipe.hardware
+    if hardware.precision == "auto" and not machine.device.bf16:
+        hardware = hardware.model_copy(update={"precision": "fp32"})
+    group = min(hardware.shard_group or devices, devices)
+    return setting_of(stage, shape, hardware, devices, group)
 
 
 def setting_of(
@@ -189,7 +202,16 @@ def setting_of(
         checkpointing=hardware.checkpointing,
         states=hardware.states,
         frozen=hardware.frozen if stage.train == "lora" else "fp32",
+        coded=_coded(stage, shape) if hardware.frozen in CODED else 0,
+        offload=hardware.offload == "all",
     )
+
+
+def _coded(stage: Training, shape: Shape) -> int:
+    """Weights of the layers under an adapter."""
+    if stage.train != "lora":
+        return 0
+    return shape.layers * sum(math.prod(shape.linear(name)) for name in stage.lora.targets)
 
 
 def _inside(stage: Training) -> Any:

@@ -46,7 +46,7 @@ class Distil(Section):
         steps, batch_tokens, lr: the input rows' steps, tokens a step, and Adam's peak rate.
         output_positions: states of the grafted model that the output rows are fitted on.
         output_steps, output_batch, output_lr: the fit's steps, positions a step, and rate.
-        ridge: pull of each output row towards its start, a weight on the squared distance.
+        ridge: holds back what moves an output row apart from the others: a weight on its square.
     """
 
     positions: Positive = 40_000

@@ -18,7 +18,11 @@ class Hardware(Section):
             matrix products and attention, or whole blocks.
         compile: compile every block.
         states: how Adam's moments are kept: 32 bit, bfloat16, or 8 bit in blocks.
-        frozen: how weights that do not learn are kept (with `train: lora`); `bf16` halves them.
+        frozen: how weights that do not learn are kept (with `train: lora`): `bf16` halves them,
+            `int8` and `nf4` keep those under the adapter in 8 or 4 bits (QLoRA).
+        offload: what lies in the host's memory between uses, where devices have their own:
+            `frozen`, models that do not learn (the reference and the reward model of PPO); `all`,
+            also weights that learn, with gradients and moments.
         hang_seconds: how long a step may take before a rank that hangs is reported and the run
             ends; only with several ranks.
         track: where metrics go besides `metrics.jsonl`.
@@ -32,6 +36,7 @@ class Hardware(Section):
     checkpointing: Literal["none", "selective", "full"] = "none"
     compile: bool = False
     states: Literal["fp32", "bf16", "8bit"] = "fp32"
-    frozen: Literal["fp32", "bf16"] = "fp32"
+    frozen: Literal["fp32", "bf16", "int8", "nf4"] = "fp32"
+    offload: Literal["none", "frozen", "all"] = "none"
     hang_seconds: Rate = 1_800
     track: tuple[Literal["tensorboard", "trackio"], ...] = ()

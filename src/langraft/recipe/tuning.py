@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from langraft.recipe.corpus import Clean, Dedup
 from langraft.recipe.section import Fraction, Name, Positive, Rate, Section
 from langraft.recipe.training import Training
 
@@ -19,30 +20,46 @@ class DataSet(Section):
         layout: how records are laid out; default: whatever each record's keys say.
         reads: `conversations`; or preferences, of which the `preferred` answers are learnt (HFFT),
             or both behind what was said of them (`hindsight`, COHFT).
+        feedback: what `hindsight` says before a good and before a bad answer.
         min_score: records with a lower score, or with none, are left out.
+        clean, dedup: as in `corpus`, of conversations; neither, when not given.
     """
 
     paths: tuple[str, ...] = Field(min_length=1)
     layout: str | None = None
     reads: Literal["conversations", "preferred", "hindsight"] = "conversations"
+    feedback: tuple[str, str] = ("请给出一个好的回答。", "请给出一个不好的回答。")
     min_score: float | None = None
+    clean: Clean | None = None
+    dedup: Dedup | None = None
 
 
-def _as_sets(given: Any) -> Any:
-    """A path alone is a data set of its own."""
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, list | tuple):
-        return tuple({"paths": (one,)} if isinstance(one, str) else one for one in given)
-    return given
-
-
-class Sft(Training):
-    """Instruction tuning.
+class Taught(Training):
+    """What all these stages share.
 
     Attributes:
-        data: sets of conversations; a path alone is one.
+        data: sets of conversations or of preferences; a path alone is one.
         template: a row of the table of templates, or `tokenizer` for the base's own.
+    """
+
+    data: tuple[DataSet, ...] = Field(min_length=1)
+    template: str = "tokenizer"
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _paths_are_sets(cls, given: Any) -> Any:
+        """A path alone is a data set of its own."""
+        if isinstance(given, str):
+            given = [given]
+        if isinstance(given, list | tuple):
+            return tuple({"paths": (one,)} if isinstance(one, str) else one for one in given)
+        return given
+
+
+class Sft(Taught):
+    """Instruction tuning, on sets of conversations.
+
+    Attributes:
         epochs: how often each conversation is learnt.
         packed: rows hold several conversations that do not see one another, or one each.
         holdout: the share of samples set aside; the loss on them is measured.
@@ -57,8 +74,6 @@ class Sft(Training):
     """
 
     name: Name = "sft"
-    data: tuple[DataSet, ...] = Field(min_length=1)
-    template: str = "tokenizer"
     epochs: Positive = 1
     packed: bool = True
     holdout: Fraction = 0.0
@@ -68,11 +83,6 @@ class Sft(Training):
     levels: Positive = 3
     replay: Fraction = 0.0
     prompts: tuple[str, ...] = ()
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _paths_are_sets(cls, given: Any) -> Any:
-        return _as_sets(given)
 
     @model_validator(mode="before")
     @classmethod
@@ -84,12 +94,10 @@ class Sft(Training):
         return given
 
 
-class Pairs(Training):
-    """What stages that learn from preferences share.
+class Pairs(Taught):
+    """What stages share that learn from sets of preferences.
 
     Attributes:
-        data: sets of preferences; a path alone is one.
-        template: as in `sft`.
         epochs: how often each pair is learnt.
         pairs: pairs an optimiser step; `micro_rows` of them are in memory at one time.
         longest: tokens that a question with its answer may have; longer answers are cut.
@@ -97,18 +105,11 @@ class Pairs(Training):
         max_unfit: as in `sft`.
     """
 
-    data: tuple[DataSet, ...] = Field(min_length=1)
-    template: str = "tokenizer"
     epochs: Positive = 1
     pairs: Positive = 16
     longest: Positive = 512
     holdout: Fraction = 0.1
     max_unfit: Fraction = 0.05
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _paths_are_sets(cls, given: Any) -> Any:
-        return _as_sets(given)
 
 
 class Reward(Pairs):
@@ -145,13 +146,11 @@ class Dpo(Pairs):
     prompts: tuple[str, ...] = ()
 
 
-class OnPolicy(Training):
-    """What stages share that learn from the model's own answers.
+class OnPolicy(Taught):
+    """What stages share that learn from the model's own answers to the questions of sets of
+    conversations or (`reads: preferred`) of preferences.
 
     Attributes:
-        data: sets of conversations or (`reads: preferred`) of preferences, whose questions are
-            asked.
-        template: as in `sft`.
         iterations: rounds of answering and learning.
         questions: questions a round.
         group: answers to each question.
@@ -160,14 +159,15 @@ class OnPolicy(Training):
         new_tokens: the longest answer.
         longest: longer questions are left out.
         temperature: of sampling.
-        clip: how far a token's probability may move before its gradient ends.
+        answers_at_once: answers that are sampled together on a device; default: all of a round.
+        vllm: the `vllm` command, in an environment of its own: it samples, instead of the model
+            that learns.
+        policy_clip: how far a token's probability may move before its gradient ends.
         rules: weights of rule rewards, by name.
         reward: the name of a reward stage before this one, whose model scores answers too.
         prompts: questions answered before and after.
     """
 
-    data: tuple[DataSet, ...] = Field(min_length=1)
-    template: str = "tokenizer"
     iterations: Positive = 16
     questions: Positive = 8
     group: Positive = 1
@@ -176,15 +176,12 @@ class OnPolicy(Training):
     new_tokens: Positive = 64
     longest: Positive = 256
     temperature: Rate = 1.0
-    clip: Rate = 0.2
+    answers_at_once: Positive | None = None
+    vllm: str | None = None
+    policy_clip: Rate = 0.2
     rules: Mapping[str, float] = {}
     reward: str | None = None
     prompts: tuple[str, ...] = ()
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _paths_are_sets(cls, given: Any) -> Any:
-        return _as_sets(given)
 
     @model_validator(mode="after")
     def _something_rewards(self) -> OnPolicy:
@@ -196,9 +193,11 @@ class OnPolicy(Training):
 
 
 class Ppo(OnPolicy):
-    """Proximal policy optimisation (arXiv 1707.06347) with a value head on the policy's trunk.
+    """Proximal policy optimisation (arXiv 1707.06347).
 
     Attributes:
+        critic: what says how much an answer will be worth: a head on the policy's `shared` trunk,
+            or an `own` model; either begins as the reward model where there is one.
         kl: what a nat of distance from the starting model costs at first.
         kl_target: nats an answer that the coefficient is steered to; none keeps it as it is.
         horizon: answers over which it is steered.
@@ -214,6 +213,7 @@ class Ppo(OnPolicy):
     horizon: Positive = 1_000
     gamma: Fraction = 1.0
     lam: Fraction = 0.95
+    critic: Literal["shared", "own"] = "shared"
     value_weight: Annotated[float, Field(ge=0)] = 0.1
     value_clip: Rate = 0.2
 

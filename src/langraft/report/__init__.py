@@ -16,6 +16,7 @@ from langraft.report import (
     planned,
     scores,
     starts,
+    tuned,
     vocabulary,
 )
 from langraft.report.charts import Chart
@@ -83,6 +84,7 @@ def _render(run: Run) -> str:
         corpus_page=_corpus_page(run.folder),
         vocabulary=account.vocabulary(run),
         samples=account.samples(run),
+        tuned=tuned.tuned(run),
         benchmarks=benchmarks.benchmarks(run),
         timings=account.timings(run),
         origins=account.origins(run),

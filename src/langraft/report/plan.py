@@ -30,6 +30,14 @@ def write_plan(
             [Line("beside messages, stragglers, failures", share, "graft", True)],
         )
     )
+    kept = [(point["devices"], 100 * point["goodput"]) for point in found["goodput"]]
+    charts.append(
+        line_chart(
+            "Time that trains on 8 to 1,024 devices, per cent",
+            "devices",
+            [Line("beside stragglers, failures, checkpoints", kept, "graft", True)],
+        )
+    )
     hours = found["hours"]
     lede = (
         f"{found['base']} on {found['devices']:,} x {found['device']['title']}: "

@@ -42,17 +42,38 @@ class Service:
             )
 
     async def generate(self, wanted: Generation) -> AsyncGenerator[Piece | End, None]:
-        """One generation in a slot, within its time."""
+        """One generation in a slot, within its time.
+
+        Raises:
+            EngineError: the engine's, or the answer took too long (504).
+        """
+        end = self.deadline()
         async with (
-            asyncio.timeout(self.limits.request_seconds),
-            self.admission.slot(),
+            self.slot(end),
             contextlib.aclosing(self.engine.generate(wanted)) as pieces,
         ):
-            async for piece in pieces:
+            while True:
+                # Piece by piece: the task that reads a stream is not always the one that began it.
+                async with within(end):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
                 if isinstance(piece, End):
                     self.metrics.prompt_tokens += piece.prompt_tokens
                     self.metrics.completion_tokens += piece.completion_tokens
                 yield piece
+
+    def deadline(self) -> float:
+        """The loop's time at which a request that comes now has taken too long."""
+        return asyncio.get_running_loop().time() + self.limits.request_seconds
+
+    @contextlib.asynccontextmanager
+    async def slot(self, end: float) -> AsyncIterator[None]:
+        """Wait for a slot until `end`, and hold it."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with within(end):
+                await stack.enter_async_context(self.admission.slot())
+            yield
 
     async def fitting(self, prompt: str | Sequence[int], tokens: int | None) -> int:
         """Tokens that may be generated.
@@ -69,6 +90,16 @@ class Service:
                 "context_length_exceeded",
             )
         return room if tokens is None else tokens
+
+
+@contextlib.asynccontextmanager
+async def within(end: float) -> AsyncIterator[None]:
+    """Raises EngineError (504) when the loop's time passes `end` inside."""
+    try:
+        async with asyncio.timeout_at(end):
+            yield
+    except TimeoutError as error:
+        raise EngineError("the answer took too long", 504, "timeout") from error
 
 
 async def answer(
@@ -111,8 +142,6 @@ async def _unless_gone(service: Service, request: Request, work: Any) -> Respons
             return JSONResponse(task.result())
         service.metrics.cancelled += 1
         return Response(status_code=CLIENT_LEFT)
-    except TimeoutError as error:
-        raise EngineError("the answer took too long", 504, "timeout") from error
     finally:
         await _end([task, watcher])
 
@@ -189,13 +218,13 @@ async def _merged(
             async for piece in pieces:
                 yield 0, piece
         return
-    queue: asyncio.Queue[tuple[int, Piece | End | BaseException]] = asyncio.Queue()
+    queue: asyncio.Queue[tuple[int, Piece | End | EngineError]] = asyncio.Queue()
 
     async def pump(index: int, generation: Generation) -> None:
         try:
             async for piece in service.generate(generation):
                 await queue.put((index, piece))
-        except (EngineError, TimeoutError) as error:
+        except EngineError as error:
             await queue.put((index, error))
 
     tasks = [asyncio.create_task(pump(n, g)) for n, g in enumerate(wanted)]
@@ -203,7 +232,7 @@ async def _merged(
         left = len(tasks)
         while left:
             index, found = await queue.get()
-            if isinstance(found, BaseException):
+            if isinstance(found, EngineError):
                 raise found
             left -= isinstance(found, End)
             yield index, found
@@ -225,9 +254,6 @@ async def _sse(
     except EngineError as error:
         finished = True
         yield _event(error_body(str(error), error.status, error.code))
-    except TimeoutError:
-        finished = True
-        yield _event(error_body("the answer took too long", 504, "timeout"))
     finally:
         service.metrics.cancelled += not finished
         await events.aclose()

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from langraft.serve.answers import Service, answer
+from langraft.serve.answers import Service, answer, within
 from langraft.serve.engine import Engine, EngineError, Generation
 from langraft.serve.limits import Admission, Gate, Limits, error_body
 from langraft.serve.metrics import Metrics
@@ -155,6 +155,7 @@ ERRORS = {
     429: "too many requests wait",
     501: "not supported by this server",
     503: "the engine is starting",
+    504: "the answer took too long",
 }
 
 
@@ -209,7 +210,8 @@ async def _embeddings(service: Service, body: Embedding) -> Response:
 
     async def one(text: str | list[int]) -> tuple[list[float], int]:
         await service.fitting(text, 1)
-        async with asyncio.timeout(service.limits.request_seconds), service.admission.slot():
+        end = service.deadline()
+        async with service.slot(end), within(end):
             return await service.engine.embed(text)
 
     found = await asyncio.gather(*[one(text) for text in inputs])

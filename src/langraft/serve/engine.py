@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from langraft.core.errors import LangraftError
 
+DRAFTED = 4  # tokens that a draft model proposes at a time, unless told otherwise
+
 
 class EngineError(LangraftError):
     """The engine refused or failed; the API turns it into OpenAI's error shape.

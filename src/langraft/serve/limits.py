@@ -23,7 +23,7 @@ class Limits:
     Attributes:
         queue: requests that may wait when all slots work; the next one gets 429.
         body_bytes: the largest request body.
-        body_seconds: how long a client may take to send headers and body.
+        body_seconds: how long a client may take to send the body.
         request_seconds: how long one answer may take.
         keys: accepted API keys; empty: no key is asked for.
         origins: origins that browsers may call from (CORS); empty: none.

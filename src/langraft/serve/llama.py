@@ -14,12 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from langraft.core.errors import RunFailed
-from langraft.serve.engine import End, EngineError, Generation, Piece, TokenProbability
+from langraft.serve.engine import DRAFTED, End, EngineError, Generation, Piece, TokenProbability
 from langraft.serve.process import START_SECONDS, ProcessEngine
 from langraft.serve.templates import growing_text
 from langraft.serve.upstream import Upstream
 
-DRAFTED = 8  # tokens that a draft model proposes at a time
 TEMPLATE_KEY, METADATA_BYTES = b"tokenizer.chat_template", 1 << 26
 FINISHED = {"eos": "stop", "word": "stop", "limit": "length", "none": "stop"}
 
@@ -42,7 +41,6 @@ class LlamaEngine(ProcessEngine):
         *,
         context: int = 4_096,
         slots: int = 4,
-        threads: int | None = None,
         embeddings: bool = False,
         draft: Path | None = None,
         draft_tokens: int = DRAFTED,
@@ -56,7 +54,6 @@ class LlamaEngine(ProcessEngine):
             "model": str(file),
             "context": context,
             "slots": slots,
-            "threads": threads,
             "embeddings": embeddings,
             "draft": str(draft) if draft else None,
             "draft_tokens": draft_tokens,

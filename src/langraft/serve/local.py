@@ -13,8 +13,8 @@ import torch
 
 from langraft.core.errors import BadInput
 from langraft.graft.context import one_alpha
-from langraft.serve.engine import End, EngineError, Generation, Piece, TokenProbability
-from langraft.serve.steps import DRAFTED, Reading, Steps
+from langraft.serve.engine import DRAFTED, End, EngineError, Generation, Piece, TokenProbability
+from langraft.serve.steps import Reading, Steps
 from langraft.serve.templates import rendered
 from langraft.serve.text import TextStream, load, stop_tokens
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from langraft.serve.upstream import Upstream
 START_SECONDS, STOP_SECONDS, PAUSE_SECONDS = 600.0, 5.0, 0.5
 
 
-class ProcessEngine:
+class ProcessEngine(abc.ABC):
     """What engines share that talk to a process; `_launch` is theirs.
 
     A request that the process dies under gets an error, the next one a new process.
@@ -39,13 +40,13 @@ class ProcessEngine:
         self._upstream = await self._launch()
         self._watcher = asyncio.create_task(self._watch())
 
+    @abc.abstractmethod
     async def _launch(self) -> Upstream:
         """Start the process with `_spawn` and return the way to it once it answers.
 
         Raises:
             RunFailed: it does not come up; it has been ended.
         """
-        raise NotImplementedError
 
     async def _spawn(self, command: Sequence[str], first: bytes = b"") -> asyncio.StreamReader:
         """Run `command`, write `first` to its stdin, which stays open, and return its stdout."""

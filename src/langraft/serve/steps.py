@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
-from langraft.serve.engine import Generation
+from langraft.serve.engine import DRAFTED, Generation
 from langraft.serve.sampling import choose, guided
-
-DRAFTED = 4
 
 
 class Reading:

@@ -11,10 +11,9 @@ from typing import Any
 SETTINGS: dict[str, Any] = {
     "context": 4_096,
     "slots": 4,
-    "threads": None,
     "embeddings": False,
     "draft": None,
-    "draft_tokens": 4,
+    "draft_tokens": 0,
 }
 
 
@@ -32,9 +31,6 @@ def main() -> None:
         params.embedding = True
         params.n_ubatch = params.n_batch
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    if settings["threads"]:
-        params.cpuparams.n_threads = settings["threads"]
-        params.cpuparams_batch.n_threads = settings["threads"]
     if settings["draft"]:
         kinds = xllamacpp.common_speculative_type
         params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]

@@ -52,6 +52,9 @@ def pre_tokenizer(name: str) -> dict[str, Any] | None:
     return BYTE_LEVEL_STEP if name == "gpt-2" else None
 
 
+CUTTING = frozenset(
+    {"type", "pattern", "behavior", "invert", "individual_digits", "use_regex", "add_prefix_space"}
+)
 NAMES = ("gpt-2", "smollm", *SPLITS)
 
 
@@ -66,8 +69,7 @@ def _plain(step: Any) -> Any:
         return step
     if step.get("type") == "Sequence":
         return [_plain(part) for part in step["pretokenizers"]]
-    kept = {"type", "pattern", "behavior", "invert", "individual_digits", "use_regex"}
-    found = {key: value for key, value in step.items() if key in kept}
+    found = {key: value for key, value in step.items() if key in CUTTING}
     return found | (
         {"use_regex": found.get("use_regex", True)} if step["type"] == "ByteLevel" else {}
     )

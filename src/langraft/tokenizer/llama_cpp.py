@@ -1,37 +1,66 @@
-"""llama.cpp as a referee: our vocabulary in its own file format, read by its own code."""
+"""llama.cpp through its C interface in the xllamacpp wheel, and as a referee: our vocabulary in its
+own file format, read by its own code.
+
+The interface passes its settings as structures by value.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from langraft.core.errors import RunFailed
+from langraft.core.errors import BadInput, RunFailed
 from langraft.tokenizer.encoder import BYTE_LEVEL, Encoder
 from langraft.tokenizer.formats import name_of
-from langraft.tokenizer.sentencepiece_model import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from langraft.tokenizer.gguf_vocabulary import vocabulary_of
 
-# llama_model_params is passed by value; more room than it takes does no harm.
-PARAMETERS_BYTES = 256
-VOCABULARY_ONLY = 72  # where its flag stands
+VOCABULARY_ONLY = 72  # where its flag stands in the settings of a model
 SIZES = {"block_count": 1, "context_length": 64, "embedding_length": 64, "feed_forward_length": 64}
 
 
-class _Parameters(ctypes.Structure):
-    _fields_ = (("room", ctypes.c_ubyte * PARAMETERS_BYTES),)
+class Settings(ctypes.Structure):
+    """A structure of the library, larger than any version's: by value the tail does no harm."""
+
+    _fields_ = (("content", ctypes.c_ubyte * 512),)
 
 
-_Logger = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+Signatures = Mapping[str, tuple[object, tuple[object, ...]]]
+SIGNATURES: Signatures = {
+    "llama_backend_init": (None, ()),
+    "llama_model_default_params": (Settings, ()),
+    "llama_model_load_from_file": (ctypes.c_void_p, (ctypes.c_char_p, Settings)),
+    "llama_model_free": (None, (ctypes.c_void_p,)),
+    "llama_model_get_vocab": (ctypes.c_void_p, (ctypes.c_void_p,)),
+    "llama_tokenize": (
+        ctypes.c_int32,
+        (
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.POINTER(ctypes.c_int32),
+            ctypes.c_int32,
+            ctypes.c_bool,
+            ctypes.c_bool,
+        ),
+    ),
+    "llama_log_set": (None, (ctypes.c_void_p, ctypes.c_void_p)),
+}
+_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-_SILENT = _Logger(lambda level, text, user: None)
+def _ignore(level: int, text: bytes, user: object) -> None:
+    """Swallow the library's remarks: it reports every tensor it loads."""
 
 
-def library() -> Path | None:
+_silent = _LOG(_ignore)
+
+
+def shared_library() -> Path | None:
     """llama.cpp's compiled code inside the package xllamacpp; None when it is not installed."""
     package = importlib.util.find_spec("xllamacpp")
     if package is None or package.origin is None:
@@ -39,9 +68,67 @@ def library() -> Path | None:
     return next(Path(package.origin).parent.glob("xllamacpp*.so"), None)
 
 
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded library.
+
+    Raises:
+        BadInput: xllamacpp is not installed.
+    """
+    found = shared_library()
+    if found is None:
+        raise BadInput("GGUF needs llama.cpp: pip install 'langraft[serve]' (package xllamacpp)")
+    code = ctypes.CDLL(str(found))
+    declare(code, SIGNATURES)
+    code.llama_backend_init()
+    return code
+
+
+def declare(code: ctypes.CDLL, signatures: Signatures) -> None:
+    """Tell ctypes what functions take and give."""
+    for name, (result, arguments) in signatures.items():
+        function = getattr(code, name)
+        function.restype, function.argtypes = result, arguments
+
+
+@contextlib.contextmanager
+def quiet(code: ctypes.CDLL) -> Iterator[None]:
+    """Without the library's remarks on stderr."""
+    code.llama_log_set(ctypes.cast(_silent, ctypes.c_void_p), None)
+    try:
+        yield
+    finally:
+        code.llama_log_set(None, None)
+
+
+def load_file(path: Path, *, vocabulary_only: bool = False) -> int | None:
+    """A handle of the model in `path`, for `llama_model_free`; None where llama.cpp refuses it."""
+    code = library()
+    settings = code.llama_model_default_params()
+    if vocabulary_only:
+        settings.content[VOCABULARY_ONLY] = 1
+    with quiet(code):
+        found: int | None = code.llama_model_load_from_file(str(path).encode(), settings)
+    return found
+
+
+def ids_of(vocabulary: int, text: str, *, special: bool = False) -> list[int]:
+    """The ids of `text`; with `special`, framed and with special tokens read as such.
+
+    Args:
+        vocabulary: what `llama_model_get_vocab` gave.
+    """
+    data = text.encode()
+    room = len(data) + 8
+    buffer = (ctypes.c_int32 * room)()
+    count = library().llama_tokenize(vocabulary, data, len(data), buffer, room, special, special)
+    assert count >= 0
+    return list(buffer[:count])
+
+
 def why_not(encoder: Encoder) -> str:
     """Why llama.cpp cannot be asked about this tokenizer; "" when it can."""
-    if library() is None:
+    if shared_library() is None:
         return "not asked: install xllamacpp"
     if encoder.family == BYTE_LEVEL and name_of(encoder.definition.get("pre_tokenizer")) is None:
         return "not asked: llama.cpp's name for this pre-tokenizer is not known here"
@@ -59,39 +146,11 @@ def write_vocabulary(encoder: Encoder, path: Path) -> None:
         getattr(writer, f"add_{key}")(value)
     writer.add_head_count(1)
     writer.add_layer_norm_rms_eps(1e-5)
-    if encoder.family == BYTE_LEVEL:
-        _add_ranked(writer, encoder)
-    else:
-        entries = encoder.model.pieces
-        writer.add_tokenizer_model("llama")
-        writer.add_tokenizer_pre("default")
-        writer.add_token_list([entry.piece for entry in entries])
-        writer.add_token_scores([entry.score for entry in entries])
-        writer.add_token_types([entry.type for entry in entries])
-        writer.add_add_space_prefix(encoder.model.normalizer_spec.add_dummy_prefix)
-        for entry, name in ((encoder.model.trainer_spec.bos_id, "bos"), (2, "eos")):
-            getattr(writer, f"add_{name}_token_id")(entry)
+    vocabulary_of(encoder, encoder.size).write(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _add_ranked(writer: Any, encoder: Encoder) -> None:
-    tokens, kinds = [f"[unused_{n}]" for n in range(encoder.size)], [UNUSED] * encoder.size
-    for piece, index in encoder.vocabulary.items():
-        tokens[index], kinds[index] = piece, NORMAL
-    for index, text in encoder.added.items():
-        tokens[index] = text
-        kinds[index] = CONTROL if index in encoder.special_ids else USER_DEFINED
-    merges = encoder.definition["model"]["merges"]
-    name = name_of(encoder.definition.get("pre_tokenizer"))
-    assert name is not None
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(name)
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
 
 
 def llama_cpp_ids(encoder: Encoder, texts: Sequence[str]) -> list[list[int]]:
@@ -103,48 +162,14 @@ def llama_cpp_ids(encoder: Encoder, texts: Sequence[str]) -> list[list[int]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocabulary.gguf"
         write_vocabulary(encoder, path)
-        with _vocabulary(path) as (code, vocabulary):
-            return [_tokenize(code, vocabulary, text.encode()) for text in texts]
-
-
-@contextlib.contextmanager
-def _vocabulary(path: Path) -> Iterator[tuple[ctypes.CDLL, int]]:
-    found = library()
-    assert found is not None
-    code = ctypes.CDLL(str(found))
-    code.llama_log_set(_SILENT, None)
-    code.llama_model_default_params.restype = _Parameters
-    code.llama_model_load_from_file.restype = ctypes.c_void_p
-    code.llama_model_load_from_file.argtypes = [ctypes.c_char_p, _Parameters]
-    code.llama_model_get_vocab.restype = ctypes.c_void_p
-    code.llama_model_get_vocab.argtypes = [ctypes.c_void_p]
-    code.llama_model_free.argtypes = [ctypes.c_void_p]
-    code.llama_vocab_n_tokens.argtypes = [ctypes.c_void_p]
-    code.llama_tokenize.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_int32,
-        ctypes.POINTER(ctypes.c_int32),
-        ctypes.c_int32,
-        ctypes.c_bool,
-        ctypes.c_bool,
-    ]
-    parameters = code.llama_model_default_params()
-    parameters.room[VOCABULARY_ONLY] = 1
-    model = code.llama_model_load_from_file(str(path).encode(), parameters)
-    if not model:
+        model = load_file(path, vocabulary_only=True)
+    if model is None:
         raise RunFailed(
-            f"llama.cpp in {found} does not load the vocabulary that was written for it; "
-            "is xllamacpp the version in constraints.txt?"
+            f"llama.cpp in {shared_library()} does not load the vocabulary that was written for "
+            "it; is xllamacpp the version in constraints.txt?"
         )
     try:
-        yield code, code.llama_model_get_vocab(model)
+        vocabulary = library().llama_model_get_vocab(model)
+        return [ids_of(vocabulary, text) for text in texts]
     finally:
-        code.llama_model_free(model)
-
-
-def _tokenize(code: ctypes.CDLL, vocabulary: int, text: bytes) -> list[int]:
-    room = len(text) + 8
-    buffer = (ctypes.c_int32 * room)()
-    count = code.llama_tokenize(vocabulary, text, len(text), buffer, room, False, False)
-    return list(buffer[:count])
+        library().llama_model_free(model)

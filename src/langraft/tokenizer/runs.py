@@ -35,16 +35,20 @@ from langraft.tokenizer.spans import (
     find_units,
     find_words,
 )
+from langraft.tokenizer.whole_runs import END, WholeRuns
 
 Ids = tuple[int, ...]
 Codes = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 BATCH_CHARACTERS = 4_000_000
 # Distinct runs are kept in memory up to this many characters; then the rarest go.
 MOST_CHARACTERS = 40_000_000
+# Merging takes time by the square of a run's length; some texts have no marks at all.
+LONGEST = 200
 LINES = 2_000
+PART = 100_000  # runs that are encoded at once without the base's own program
 NEWLINE = "\n"
-END = -1
 
 
 @dataclasses.dataclass
@@ -94,6 +98,7 @@ def read_corpus(
             starts, ends = find_mixed_runs(codes, _kinds(scripts))
         else:
             starts, ends = find_runs(codes, _kinds(scripts), lead)
+        starts, ends = _cut(starts, ends)
         written.add(codes, starts, ends, np.ones(len(starts), np.int64))
         marks += np.bincount(codes, minlength=0x110000)
         written, lost = _bounded(written, most)
@@ -149,6 +154,14 @@ def _marks(scripts: Scripts) -> npt.NDArray[np.bool_]:
     return allowed
 
 
+def _cut(starts: Int64, ends: Int64) -> tuple[Int64, Int64]:
+    """Runs of more than LONGEST characters in parts of so many."""
+    parts = -(-(ends - starts) // LONGEST)
+    place = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    first = np.repeat(starts, parts) + LONGEST * place
+    return first, np.minimum(first + LONGEST, np.repeat(ends, parts))
+
+
 def _bounded(runs: Sequences, most: int) -> tuple[Sequences, int]:
     before, least = runs.size, 1
     while runs.used > most and runs.size:
@@ -167,10 +180,15 @@ class _Reader:
         )
         self.units = Sequences()
         self.roles = np.empty(0, np.int8)
+        self.whole = WholeRuns(corpus.base, self.letter)
 
     def read(self, written: Sequences) -> None:
         """Add runs of code points to the corpus as runs of units."""
-        for texts, weights in _lines(written):
+        whole = self.whole.among(written)
+        simple, other = written.keep(whole), written.keep(~whole)
+        for codes, ends, counts in _parts(simple):
+            self._add(self.whole.encode(codes, ends), counts)
+        for texts, weights in _lines(other):
             found = self.corpus.base.encode_batch(texts)
             for text, ids, counts in zip(texts, found, weights, strict=True):
                 self._add(self._tokens(text, ids, len(counts)), counts)
@@ -252,6 +270,16 @@ class _Reader:
             r"(?V1)[" + self.corpus.scripts.letters.pattern.removeprefix("(?V1)") + r"&&\p{L}]"
         )
         return chr(int(points[len(points) // 2]))
+
+
+def _parts(runs: Sequences) -> Iterator[tuple[Codes, Int64, Int64]]:
+    """Runs, PART at a time: their code points, where each ends among them, and their counts."""
+    start = 0
+    for first in range(0, runs.size, PART):
+        last = min(first + PART, runs.size)
+        ends = runs.ends[first:last]
+        yield runs.values[start : ends[-1]], ends - start, runs.counts[first:last]
+        start = int(ends[-1])
 
 
 def _lines(runs: Sequences) -> Iterator[tuple[list[str], list[npt.NDArray[np.int64]]]]:

@@ -9,23 +9,23 @@ the states it really has.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from langraft.recipe import Distil
 from langraft.train import attention
 from langraft.train.engine import StepWork
-from langraft.train.fit import Fit
+from langraft.train.fit import Fit, Moving
 from langraft.train.lessons import Lessons, Reader, cast_once, kept, observe, recite, shallow
 from langraft.train.objectives import packed_hidden
-from langraft.train.regression import conditional_rows, output_work
+from langraft.train.regression import output_work
 
 LESSONS, STATES = "lessons.safetensors", "states.safetensors"
 INPUT, OUTPUT = "input rows", "output rows"
@@ -54,7 +54,7 @@ def distil_input(
         lessons = kept(folder / LESSONS, lambda: observe(model, reader, settings.positions))
         rows, numbers = fit(
             start.to(old.device),
-            lambda new: input_work(new, model, old, lessons, settings, reader),
+            lambda moving: input_work(moving, model, old, lessons, settings, reader),
         )
     return rows, {**numbers, "positions": lessons.ids.numel()}
 
@@ -67,21 +67,15 @@ def read_states(model: PreTrainedModel, reader: Reader, settings: Distil, path: 
 
 
 def fit_output(
-    old_VD: Tensor,
-    pieces: Sequence[Sequence[int]],
-    states: Lessons,
-    settings: Distil,
-    fit: Fit,
-    seed: int,
+    start: Tensor, old_VD: Tensor, states: Lessons, settings: Distil, fit: Fit, seed: int
 ) -> tuple[Tensor, dict[str, Any]]:
-    """The new output rows, fitted on `states` from the conditional rows, and the loop's numbers.
+    """The new output rows, fitted on `states` from `start`, and the loop's numbers.
 
     Args:
+        start: shape (pieces, D), float32.
         old_VD: the base's output matrix on the CPU: this fit is small enough for the processor.
-        pieces: the base ids that spell each new piece.
     """
-    start = conditional_rows(old_VD, pieces, states)
-    rows, numbers = fit(start, lambda new: output_work(new, start, old_VD, states, settings, seed))
+    rows, numbers = fit(start, lambda moving: output_work(moving, old_VD, states, settings, seed))
     return rows, {**numbers, "positions": states.ids.numel()}
 
 
@@ -92,7 +86,7 @@ def frozen(model: PreTrainedModel, reader: Reader) -> None:
 
 
 def input_work(
-    new: nn.Parameter,
+    moving: Moving,
     model: PreTrainedModel,
     old_VD: Tensor,
     lessons: Lessons,
@@ -119,7 +113,7 @@ def input_work(
         def loss() -> Tensor:
             ids = torch.as_tensor(batch.input_ids).to(reader.device.name)
             known = F.embedding(ids.clamp(max=first - 1), old_VD)
-            learnt = F.embedding((ids - first).clamp(min=0), new)
+            learnt = F.embedding((ids - first).clamp(min=0), moving.rows())
             embedded = torch.where((ids >= first)[:, None], learnt, known)
             with reader.device.autocast():
                 states = packed_hidden(model, batch, reader.device, embedded).float()

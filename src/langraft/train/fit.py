@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -18,6 +19,33 @@ from langraft.train.optim import Optimiser
 ROWS, NUMBERS = "rows.safetensors", "numbers.json"
 UNCLIPPED = 1e9
 BETAS = (0.9, 0.99)
+
+
+@dataclasses.dataclass(frozen=True)
+class Moving:
+    """Rows on their way from `start`: one shift is learnt for all of them, which carries along what
+    the text shows too seldom, and one for each.
+
+    Attributes:
+        start: shape (pieces, D).
+        shift: shape (D,).
+        own: shape (pieces, D).
+    """
+
+    start: Tensor
+    shift: nn.Parameter
+    own: nn.Parameter
+
+    @classmethod
+    def of(cls, start: Tensor) -> Moving:
+        """Not moved yet."""
+        return cls(
+            start, nn.Parameter(torch.zeros_like(start[0])), nn.Parameter(torch.zeros_like(start))
+        )
+
+    def rows(self) -> Tensor:
+        """Where they are now."""
+        return self.start + self.shift + self.own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,23 +66,23 @@ class Fit:
     metrics: Path
 
     def __call__(
-        self, start: Tensor, work: Callable[[nn.Parameter], Callable[[int], StepWork]]
+        self, start: Tensor, work: Callable[[Moving], Callable[[int], StepWork]]
     ) -> tuple[Tensor, dict[str, Any]]:
         """The learnt rows and the loop's numbers; `work` makes the steps from the rows that
-        learn.
+        learn, which are float32 as `start` is.
         """
         folder = self.folder / self.name
         done = folder / ROWS
         if not done.exists():
             folder.mkdir(exist_ok=True)
-            rows = nn.Parameter(start.clone())
+            moving = Moving.of(start)
             loop = Loop(self.name, self.steps, warmup=0.0, decay=1.0, clip=UNCLIPPED)
-            learner = Optimiser({"rows": rows}, self.lr, betas=BETAS)
+            learner = Optimiser({"own": moving.own, "shift": moving.shift}, self.lr, betas=BETAS)
             log = MetricsLog(self.metrics, f"graft, {self.name}")
-            numbers = run_loop(loop, work(rows), learner, folder, log)
+            numbers = run_loop(loop, work(moving), learner, folder, log)
             temporary = folder / (ROWS + PARTIAL)
             with disk_errors(done):
-                save_file({"rows": rows.detach()}, temporary)
+                save_file({"rows": moving.rows().detach()}, temporary)
                 write_json(folder / NUMBERS, numbers)
                 temporary.replace(done)
             drop_checkpoint(folder)

@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, and what devices could do."""
+"""Floating-point operations of a training step."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-# Dense bfloat16 FLOP/s of one device, from the makers' data sheets, by a part of torch's name.
-PEAK = {
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "A800": 312e12,
-    "L40S": 362e12,
-    "RTX 4090": 165e12,
-}
+from langraft.core.compute import token_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +27,11 @@ class Shape:
     attention: int
 
     def flops(self, lengths: NDArray[np.int64]) -> float:
-        """One step over documents of these lengths: forward, gradients of activations, gradients
-        of what learns; recomputation is not counted.
-
-        A product with N weights costs 2 N a token each way, attention of a document of n tokens
-        2 n^2 x (heads x width) a layer forward and twice that back, because it is causal.
-        """
+        """One step over documents of these lengths; see `langraft.core.compute.token_flops`."""
         tokens = float(lengths.sum())
-        squares = float((lengths.astype(np.float64) ** 2).sum())
-        return tokens * (4 * self.matmul + 2 * self.learning) + 6 * self.attention * squares
+        mean_document = float((lengths.astype(np.float64) ** 2).sum()) / tokens
+        each = token_flops(self.matmul, self.learning, self.attention, mean_document)
+        return tokens * each
 
 
 def shape_of(model: PreTrainedModel, learns: set[str]) -> Shape:
@@ -66,9 +53,3 @@ def shape_of(model: PreTrainedModel, learns: set[str]) -> Shape:
         learning=sum(p.numel() for n, p in matrices.items() if n in learns or p is embedded),
         attention=config.num_hidden_layers * config.num_attention_heads * width,
     )
-
-
-def peak_flops(device_name: str, devices: int) -> float | None:
-    """What `devices` devices of this name could do in a second; None where it is not known."""
-    known = (peak for name, peak in PEAK.items() if name in device_name)
-    return next((peak * devices for peak in known), None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +14,9 @@ from transformers import PreTrainedModel
 from langraft.data.pack import IGNORE
 from langraft.data.samples import Samples
 from langraft.recipe import Grpo, Ppo
-from langraft.train.loss import linear_logprobs
+from langraft.train.critic import values_by
+from langraft.train.experience import Experience, RolloutBatch, Singles, samples_of
+from langraft.train.loss import linear_cross_entropy, linear_logprobs
 from langraft.train.objectives import packed_hidden
 from langraft.train.policy import (
     adapted_kl,
@@ -25,59 +29,86 @@ from langraft.train.policy import (
     whiten,
 )
 from langraft.train.precision import Device
-from langraft.train.rollouts import (
-    Experience,
-    Floats,
-    RolloutBatch,
-    Sampler,
-    samples_of,
-    token_scores,
-)
+from langraft.train.ranks import ALONE, Ranks
+from langraft.train.reference import Reference
+from langraft.train.sampling import Sampler
+from langraft.train.scoring import Floats, answer_starts, token_scores
 
-MEASURES = ("reward", "answer_tokens", "kl", "clipped")
-Judge = Callable[[list[int], list[list[int]]], Floats]
+MEASURES = ("reward", "answer_tokens", "kl", "same_language", "ended", "clipped")
 
 
-def add_value_head(model: PreTrainedModel, start: Tensor | None = None) -> None:
-    """A linear head `score` on the trunk, shape (1, D): zero, or a reward model's."""
-    width = model.get_input_embeddings().weight.shape[1]
-    head = torch.nn.Linear(width, 1, bias=False)
-    with torch.no_grad():
-        head.weight.zero_() if start is None else head.weight.copy_(start)
-    model.score = head
-
-
-def collector(
-    stage: Ppo | Grpo,
-    model: PreTrainedModel,
-    reference: PreTrainedModel,
-    prompts: list[list[int]],
-    sampler: Sampler,
-    judge: Judge,
-    device: Device,
-    seed: int,
-) -> Callable[[int, float], Experience]:
-    """What makes a round's experience: ask, answer, score, and weigh.
-
-    Args:
-        reference: the model that the stage starts from; it does not learn.
-        prompts: all questions as ids; each round takes the next ones of an order by the seed.
-        judge: the rewards of answers, from the questions' numbers and the answers' ids.
+class Judged(NamedTuple):
+    """What answers are worth, the share of each in its question's language, and whether the model
+    ended it; each of shape (answers,).
     """
 
-    def collect(number: int, kl: float) -> Experience:
-        asked = _questions(number, stage.questions, len(prompts), seed)
-        numbers = [n for n in asked for _ in range(stage.group)]
-        given = [prompts[n] for n in numbers]
-        answers = sampler(given)
-        samples = samples_of(given, answers)
-        scores = judge(numbers, answers)
-        valued = isinstance(stage, Ppo)
-        old, values = token_scores(model, samples, device, values=valued)
-        before, _ = token_scores(reference, samples, device)
-        return _weigh(stage, samples, scores, old, before, values, kl)
+    rewards: Floats
+    language: Floats
+    ended: Floats
 
-    return collect
+
+Judge = Callable[[list[int], list[list[int]]], Judged]
+
+
+@dataclasses.dataclass(frozen=True)
+class Collector:
+    """What makes a round's experience: ask, answer, score, and weigh.
+
+    Attributes:
+        reference: the model that the stage began with.
+        prompts: all questions as ids; each round takes the next ones of an order by the seed.
+        judge: from the questions' numbers and the answers' ids.
+    """
+
+    stage: Ppo | Grpo
+    model: PreTrainedModel
+    reference: Reference
+    prompts: list[list[int]]
+    sampler: Sampler
+    judge: Judge
+    device: Device
+    seed: int
+    ranks: Ranks = ALONE
+
+    def __call__(self, number: int, kl: float) -> Experience:
+        """The experience of a round; every rank gets the same, and all must come here."""
+        stage = self.stage
+        asked = _questions(number, stage.questions, len(self.prompts), self.seed)
+        numbers = [n for n in asked for _ in range(stage.group)]
+        given = [self.prompts[n] for n in numbers]
+        seeds = np.random.SeedSequence([self.seed, number]).generate_state(len(given))
+        answers = self.sampler(given, [int(seed) for seed in seeds])
+        samples = samples_of(given, answers)
+        valued = isinstance(stage, Ppo)
+        scores = token_scores(
+            self.model,
+            samples,
+            self.device,
+            _reader(self.model, self.device, valued),
+            ranks=self.ranks,
+            columns=1 + valued,
+        )
+        values = scores[1] if valued else np.zeros_like(scores[0])
+        judged = self.judge(numbers, answers)
+        return weigh(stage, samples, judged, scores[0], self.reference(samples), values, kl)
+
+
+def _reader(model: PreTrainedModel, device: Device, valued: bool) -> Callable[[Any], Tensor]:
+    """What reads log-probabilities, and behind them values, of answer tokens in one pass."""
+
+    def read(batch: Any) -> Tensor:
+        labels = torch.as_tensor(batch.labels).to(device.name)
+        with device.autocast():
+            hidden = packed_hidden(model, batch, device)
+            cast = hidden.to(torch.bfloat16) if device.bf16 else hidden
+            weight = model.get_output_embeddings().weight
+            _, _, found = linear_cross_entropy(cast, weight, labels)
+            if not valued:
+                return found[None]
+            said = values_by(model, batch, hidden, device)[labels != IGNORE]
+        return torch.stack([found, said])
+
+    return read
 
 
 def _questions(number: int, count: int, total: int, seed: int) -> list[int]:
@@ -90,47 +121,63 @@ def _questions(number: int, count: int, total: int, seed: int) -> list[int]:
     return found
 
 
-def _weigh(
+def weigh(
     stage: Ppo | Grpo,
     samples: Samples,
-    scores: Floats,
-    old: list[Floats],
-    reference: list[Floats],
-    values: list[Floats],
+    judged: Judged,
+    old: Floats,
+    reference: Floats,
+    values: Floats,
     kl: float,
 ) -> Experience:
-    lengths = [len(each) for each in old]
-    starts = np.zeros(len(old) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    after = kl
+    """Rewards, log-probabilities and values as what is learnt from; `old`, `reference` and `values`
+    are by answer token, flat.
+    """
+    starts, after = answer_starts(samples), kl
     if isinstance(stage, Ppo):
-        shaped = [
-            shaped_rewards(float(s), p, r, kl)
-            for s, p, r in zip(scores, old, reference, strict=True)
-        ]
-        pairs = [
-            advantages_of(r, v, stage.gamma, stage.lam) for r, v in zip(shaped, values, strict=True)
-        ]
-        advantages = whiten(np.concatenate([a for a, _ in pairs]))
-        returns = np.concatenate([r for _, r in pairs])
-        said = np.concatenate(values)
+        advantages, returns = _advantages(stage, judged.rewards, starts, old, reference, values, kl)
         if stage.kl_target is not None:
-            seen = float(np.mean([(p - r).sum() for p, r in zip(old, reference, strict=True)]))
-            after = adapted_kl(kl, seen, stage.kl_target, len(old), stage.horizon)
+            answers = len(judged.rewards)
+            seen = float((old - reference).sum()) / answers
+            after = adapted_kl(kl, seen, stage.kl_target, answers, stage.horizon)
     else:
-        advantages = np.repeat(group_advantages(scores, stage.group), lengths)
-        returns = said = np.zeros(len(advantages))
+        advantages = np.repeat(group_advantages(judged.rewards, stage.group), np.diff(starts))
+        returns = np.zeros_like(old)
+
+    def single(array: Floats) -> Singles:
+        return np.asarray(array, np.float32)
+
     return Experience(
-        samples,
-        starts,
-        np.concatenate(old),
-        np.concatenate(reference),
-        advantages,
-        returns,
-        said,
-        scores,
-        after,
+        samples=samples,
+        starts=starts,
+        old=single(old),
+        reference=single(reference),
+        advantages=single(advantages),
+        returns=single(returns),
+        values=single(values),
+        rewards=single(judged.rewards),
+        language=single(judged.language),
+        ended=single(judged.ended),
+        kl=np.array(after),
     )
+
+
+def _advantages(
+    stage: Ppo,
+    rewards: Floats,
+    starts: np.ndarray[Any, Any],
+    old: Floats,
+    reference: Floats,
+    values: Floats,
+    kl: float,
+) -> tuple[Floats, Floats]:
+    """Whitened advantages and returns by answer token, flat."""
+    found = []
+    for n, score in enumerate(rewards.tolist()):
+        own = slice(int(starts[n]), int(starts[n + 1]))
+        shaped = shaped_rewards(score, old[own], reference[own], kl)
+        found.append(advantages_of(shaped, values[own], stage.gamma, stage.lam))
+    return whiten(np.concatenate([a for a, _ in found])), np.concatenate([r for _, r in found])
 
 
 def policy_loss(
@@ -153,7 +200,7 @@ def policy_loss(
         cast = hidden.to(torch.bfloat16) if device.bf16 else hidden
         found = linear_logprobs(cast, model.get_output_embeddings().weight, labels)
 
-    def given(array: Floats) -> Tensor:
+    def given(array: Singles) -> Tensor:
         return torch.as_tensor(array).to(found)
 
     old, reference = given(batch.old), given(batch.reference)
@@ -162,14 +209,16 @@ def policy_loss(
     if kl:
         losses = losses + kl * penalty
     if value_weight:
-        said = model.score(hidden[labels != IGNORE].float())[:, 0]
+        with device.autocast():
+            said = values_by(model, batch, hidden, device)[labels != IGNORE]
         errors = clipped_value_loss(said, given(batch.values), given(batch.returns), value_clip)
         losses = losses + value_weight * errors
     if sums is not None:
         moved = ((found.detach() - old).exp() - 1).abs() > clip
         answers, tokens = len(batch.rewards), len(found)
-        totals = (batch.rewards.sum(), tokens, penalty.detach().sum(), moved.sum())
-        counts = (answers, answers, answers, tokens)
-        sums[0, -4:] += torch.tensor([float(t) for t in totals], dtype=torch.float64).to(sums)
-        sums[1, -4:] += torch.tensor(counts, dtype=torch.float64).to(sums)
+        by_answer = (batch.rewards.sum(), tokens, penalty.detach().sum())
+        totals = (*by_answer, batch.language.sum(), batch.ended.sum(), moved.sum())
+        counts = (*(answers,) * 5, tokens)
+        sums[0, -6:] += torch.tensor([float(t) for t in totals], dtype=torch.float64).to(sums)
+        sums[1, -6:] += torch.tensor(counts, dtype=torch.float64).to(sums)
     return losses.sum()

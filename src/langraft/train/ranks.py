@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -52,6 +54,14 @@ class Ranks:
         if self.world > 1:
             dist.all_reduce(values)
         return [float(value) for value in values.tolist()]
+
+    def together(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of `values` over all ranks, the same bits on each; any shape."""
+        if self.world == 1:
+            return values
+        found = torch.as_tensor(np.ascontiguousarray(values, np.float64))
+        dist.all_reduce(found, group=self.files)  # a group of the CPU's
+        return found.numpy()
 
     def share_of(self, items: Sequence[Any]) -> Sequence[Any]:
         """This rank's contiguous part of `items`, whose number is a multiple of the world size."""

@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from langraft.recipe import Distil
 from langraft.train.engine import StepWork
+from langraft.train.fit import Moving
 from langraft.train.lessons import Lessons
 
 CHUNK_ROWS = 1_024
 
 
-def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: Lessons) -> Tensor:
+def conditional_rows(
+    head_VD: Tensor, pieces: Sequence[Sequence[int]], states_ND: Tensor, occurrences: Tensor
+) -> Tensor:
     """Where output rows start: the first sub-token's row, lowered by how rarely the rest follows.
 
     p(piece) = p(first sub-token) p(rest | first). The first factor has the first sub-token's row;
@@ -26,29 +29,25 @@ def conditional_rows(head_VD: Tensor, pieces: Sequence[Sequence[int]], lessons: 
 
     Args:
         head_VD: the base's output matrix, shape (V, D).
+        states_ND: states that the rows will meet.
+        occurrences: of each id in text, shape (V + pieces,).
 
     Returns:
         shape (pieces, D).
     """
-    vocabulary = head_VD.shape[0]
-    counts = torch.bincount(lessons.ids, minlength=vocabulary + len(pieces)).float()
+    old, new = occurrences.float().split([head_VD.shape[0], len(pieces)])
     firsts = torch.tensor([ids[0] for ids in pieces])
-    new = counts[vocabulary : vocabulary + len(pieces)]
-    opened = counts[:vocabulary].scatter_add(0, firsts, new)
-    share = torch.log((new + 0.5) / (opened[firsts] + 1.0 + 0.005 * len(pieces)))
-    mean = lessons.states.float().mean(0)
+    opened = old.scatter_add(0, firsts, new)[firsts]
+    share = torch.log((new + 0.5) / (opened + 1.0 + 0.005 * len(pieces)))
+    mean = states_ND.float().mean(0)
     return head_VD[firsts] + share[:, None] * (mean / (mean @ mean))
 
 
 def output_work(
-    new: nn.Parameter,
-    start: Tensor,
-    old_VD: Tensor,
-    lessons: Lessons,
-    settings: Distil,
-    seed: int,
+    moving: Moving, old_VD: Tensor, lessons: Lessons, settings: Distil, seed: int
 ) -> Callable[[int], StepWork]:
-    """Softmax regression of the next token on the states, old rows frozen, pulled to `start`.
+    """Softmax regression of the next token on the states, old rows frozen, each row's own shift
+    pulled to zero; the shift of all is free.
 
     What the old rows add to each position's softmax never changes, so it is computed once: every
     step sees the whole vocabulary exactly, at the cost of the new rows.
@@ -62,12 +61,12 @@ def output_work(
     def loss(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         chosen = torch.randint(len(at), (count,), generator=generator)
-        logits = (states[chosen] @ new.to(states.dtype).T).float()
+        logits = (states[chosen] @ moving.rows().to(states.dtype).T).float()
         mass = torch.logaddexp(logits.logsumexp(-1), old_mass[chosen])
         target = targets[chosen]
         own = logits.gather(1, (target - first).clamp(min=0)[:, None])[:, 0]
         gold = torch.where(target >= first, own, old_gold[chosen])
-        return (mass - gold).sum() + ridge * (new - start).square().sum()
+        return (mass - gold).sum() + ridge * moving.own.square().sum()
 
     return lambda step: StepWork([partial(loss, step)], count, count)
 

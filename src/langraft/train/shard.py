@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import (
     CheckpointPolicy,
@@ -33,7 +38,8 @@ KEPT = {
 
 def blocks(model: PreTrainedModel) -> list[nn.Module]:
     """The transformer blocks, bottom to top."""
-    return list(model.base_model.layers)
+    critic = getattr(model, "critic", None)  # of PPO, trained with the policy
+    return [*model.base_model.layers, *(() if critic is None else critic.base_model.layers)]
 
 
 def call_through(model: PreTrainedModel, function: Callable[..., Any]) -> None:
@@ -61,13 +67,23 @@ def _keep(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
 
 
 def parallelise(
-    model: PreTrainedModel, ranks: Ranks, *, bf16: bool, checkpointing: str, compiled: bool
+    model: PreTrainedModel,
+    ranks: Ranks,
+    *,
+    bf16: bool,
+    checkpointing: str,
+    compiled: bool,
+    offload: bool = False,
 ) -> None:
     """Checkpoint activations, compile, and shard `model` in place, block by block.
 
     The embedding matrices stay together in the root's group, tied or not; adapters must be in
     place before. Weights that learn stay float32 in their shards; with `bf16` they are gathered and
     computed with in bfloat16, gradients are summed in float32.
+
+    Args:
+        offload: shards, and with them gradients and the optimiser's moments, stay in the host's
+            memory; a block's weights come to the device when it is computed.
     """
     spare_activations(model, checkpointing)
     if compiled:
@@ -78,9 +94,12 @@ def parallelise(
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32
     )
+    more: dict[str, Any] = {"mesh": ranks.mesh, "mp_policy": policy}
+    if offload:
+        more["offload_policy"] = CPUOffloadPolicy(pin_memory=ranks.mesh.device_type == "cuda")
     for block in blocks(model):
-        fully_shard(block, mesh=ranks.mesh, mp_policy=policy)
-    fully_shard(model, mesh=ranks.mesh, mp_policy=policy)
+        fully_shard(block, **more)
+    fully_shard(model, **more)
 
 
 def hold_back_copies(model: PreTrainedModel, last: bool) -> None:

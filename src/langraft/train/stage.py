@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from langraft.core.errors import BadInput
+from langraft.core.compute import peak_flops
 from langraft.core.metrics import MetricsLog
 from langraft.recipe import Hardware, Training
 from langraft.train import attention
 from langraft.train.checkpoints import Keep
 from langraft.train.engine import run_loop
-from langraft.train.flops import Shape, peak_flops, shape_of
+from langraft.train.flops import Shape, shape_of
+from langraft.train.frozen import keep_frozen
 from langraft.train.guard import Guard
 from langraft.train.loop import Loop, StepWork
 from langraft.train.objectives import Loss, Micro
@@ -202,12 +203,7 @@ def set_up(
         add_lora(model, stage.lora, place.seed)
     chosen = select(model, stage.train, layers=stage.layers, embeddings=stage.lora.embeddings)
     shape = shape_of(model, set(chosen))
-    if hardware.frozen == "bf16":
-        if not device.bf16:
-            raise BadInput("hardware.frozen: bf16 needs hardware.precision bf16 as well")
-        for name, parameter in model.named_parameters():
-            if name not in chosen:
-                parameter.data = parameter.data.to(torch.bfloat16)
+    keep_frozen(model, chosen, hardware.frozen, device)
     if place.ranks.mesh is None:
         model.to(device.name)
     model.set_attn_implementation(attention.register())
@@ -218,6 +214,7 @@ def set_up(
         bf16=device.bf16,
         checkpointing=hardware.checkpointing,
         compiled=hardware.compile,
+        offload=hardware.offload == "all",
     )
     parameters = dict(model.named_parameters())
     matrix_rate = stage.lr_embeddings or stage.lr

@@ -21,7 +21,7 @@ from langraft.graft.starts import Knowledge, start_rows
 from langraft.recipe.graft import AUTO, INPUTS, Distil, parts_of
 from langraft.train.distil import INPUT, LESSONS, OUTPUT, distil_input, fit_output, read_states
 from langraft.train.fit import Fit
-from langraft.train.lessons import Lessons, Reader
+from langraft.train.lessons import Lessons, Reader, occurrences
 from langraft.train.regression import CHUNK_ROWS, conditional_rows
 
 STARTS, STATES = "starts", "states"
@@ -155,15 +155,15 @@ def _plant_output(bed: Bed, first: str, method: str) -> dict[str, Any]:
     head = bed.matrix(output=True)
     old = head[: bed.base_rows].cpu().float()
     results: dict[str, Any] = {}
-    if method == "conditional":
-        rows = conditional_rows(old, bed.known.subtokens, states)
-    else:
-        assert bed.reader is not None
+    assert bed.reader is not None
+    pieces = bed.known.subtokens
+    rows = conditional_rows(old, pieces, states.states, occurrences(bed.reader))
+    if method == "fit":
         name = OUTPUT if first == "distil" else f"{OUTPUT} after {first}"
         steps, lr = bed.settings.output_steps, bed.settings.output_lr
         rows, numbers = fit_output(
+            rows,
             old,
-            bed.known.subtokens,
             states,
             bed.settings,
             Fit(name, steps, lr, bed.folder, bed.metrics),

@@ -46,13 +46,15 @@ def select(
     elif train == "lora":
         chosen = {name for name in named if ".lora_" in name}
     elif train == "layers":
-        starts = tuple(f"model.layers.{n}." for n in _numbers(model, layers))
+        numbers = _numbers(model, layers)
+        starts = tuple(f"{at}model.layers.{n}." for n in numbers for at in ("", "critic."))
         chosen = {name for name in named if name.startswith(starts)}
     else:
         chosen = set()
     if train in ("new-rows", "embeddings") or (train == "lora" and embeddings):
         chosen |= {name for name, parameter in named.items() if id(parameter) in matrices}
-    chosen |= {name for name in named if name.startswith("score.")}  # a new head always learns
+    # a new head always learns
+    chosen |= {name for name in named if name.startswith(("score.", "critic.score."))}
     for name, parameter in named.items():
         parameter.requires_grad_(name in chosen)
     return {name: parameter for name, parameter in named.items() if name in chosen}

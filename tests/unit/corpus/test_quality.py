@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import pickle
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,10 +137,17 @@ def test_an_unknown_character_costs_no_hundred_digits(arpa: Path) -> None:
 
 
 def test_perplexity_of_nothing_and_of_spaces(arpa: Path) -> None:
-    scorer = pickle.loads(pickle.dumps(NgramScorer(arpa)))
+    scorer = NgramScorer(arpa)
     assert scorer.scores(["", " \n\t"]) == [NO_TEXT, NO_TEXT]
     one, other = scorer.scores(["今天 天气\n很好", "  今天\t\u3000天气  \n\n很好\n"])
     assert one == other
+
+
+def test_a_scorer_can_be_sent_to_another_process(arpa: Path) -> None:
+    scorer = NgramScorer(arpa)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as workers:
+        found = workers.submit(scorer.scores, ["今天天气很好。"]).result()
+    assert found == scorer.scores(["今天天气很好。"])
 
 
 def test_the_reference_must_say_something(tmp_path: Path) -> None:

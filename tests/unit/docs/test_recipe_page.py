@@ -29,7 +29,7 @@ def written_default(field: FieldInfo) -> str:
     if isinstance(field.default, Section):
         return "see below"
     value: Any = list(field.default) if isinstance(field.default, tuple) else field.default
-    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}`"
 
 
 def defaults_of(page: str, section: str) -> dict[str, str]:

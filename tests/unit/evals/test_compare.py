@@ -111,3 +111,6 @@ def test_the_nearest_setting_comes_first_with_what_it_moves() -> None:
     assert found[0].moves == pytest.approx(-0.04)
     assert found[0].distance == pytest.approx(0.0)
     assert [line.distance for line in found] == sorted(line.distance for line in found)
+    assert all(line.explains == (line.score.low <= 0.36 <= line.score.high) for line in found)
+    assert found[0].explains
+    assert not all(line.explains for line in explain(claimed, "ceval", 0.9, score))

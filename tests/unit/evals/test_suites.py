@@ -6,15 +6,28 @@ import io
 import json
 import shutil
 import tarfile
+import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from langraft.core.errors import BadInput
-from langraft.evals.suites import SUITES, group_of, load_exam, subject_names, with_choices
+from langraft.evals.prompts import Writer
+from langraft.evals.protocols import wording_of
+from langraft.evals.suites import (
+    SUITES,
+    group_of,
+    held_suites,
+    load_exam,
+    subject_names,
+    with_choices,
+)
+from langraft.evals.suites.table import ANY
 
 ARCHIVE = "benchmarks/benchmarks_dev.tar.zst"
 SAMPLES = "benchmarks/format_samples"
@@ -69,6 +82,29 @@ def test_c3_and_gsm8k_of_the_material(material: Path) -> None:
     assert len(gsm.subjects[0].questions) == 1319
     assert gsm.subjects[0].questions[0].targets == ("18",)
     assert len(gsm.subjects[0].shots) == 8
+
+
+def test_fewclue_of_the_material_is_asked_as_multiple_choice(material: Path) -> None:
+    exam = load_exam("fewclue", ARCHIVE, material)
+    counts = {s.key: len(s.questions) for s in exam.subjects}
+    assert counts == {
+        "bustm": 1772,
+        "cluewsc": 976,
+        "csl": 2838,
+        "eprstmt": 610,
+        "ocnli": 2520,
+        "tnews": 2010,
+    }
+    assert exam.skipped == {}
+    by_key = {s.key: s for s in exam.subjects}
+    news = by_key["tnews"].questions[0]
+    assert (news.labels, news.answers) == ("ABCDEFGHIJKLMNO", ("A",))
+    assert (news.options[0], news.text.split("\n")[0]) == ("故事", "农村依然很重视土葬")
+    assert by_key["eprstmt"].questions[0].answers == ("B",)  # a complaint
+    assert "指的是否为“毛豆”" in by_key["cluewsc"].questions[0].text
+    assert "、" in by_key["csl"].questions[0].text
+    shares = Counter(q.answers[0] for q in by_key["ocnli"].questions)
+    assert shares == {"A": 840, "B": 840, "C": 840}
 
 
 def test_agieval_holds_three_to_five_worked_examples(material: Path) -> None:
@@ -179,6 +215,76 @@ def test_the_hub_holds_parquet(tmp_path: Path) -> None:
     assert (subject.key, subject.questions[0].answers) == ("arc-challenge", ("A",))
 
 
+def parquet(path: Path, *rows: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def test_the_hubs_mmlu_has_lists_of_choices_and_numbered_answers(tmp_path: Path) -> None:
+    row = {"question": "Why?", "subject": "anatomy", "choices": list("wxyz"), "answer": 2}
+    for part in ("test", "dev", "validation"):
+        parquet(tmp_path / f"mmlu/anatomy/{part}-00000-of-00001.parquet", row)
+        parquet(tmp_path / f"mmlu/all/{part}-00000-of-00001.parquet", row)
+    (subject,) = load_exam("mmlu", ".", tmp_path, shots=1).subjects
+    assert subject.key == "anatomy"
+    (asked,) = subject.questions
+    assert (asked.options, asked.answers) == (("w", "x", "y", "z"), ("C",))
+    assert subject.shots[0].answers == ("C",)
+    assert load_exam("mmlu", ".", tmp_path, split="val", shots=0).subjects[0].questions
+
+
+@pytest.mark.parametrize("file", ["cmmlu/arts/cmmlu-test.parquet", "cmmlu/arts/test/0000.parquet"])
+def test_the_hubs_cmmlu_has_the_columns_of_its_csv(tmp_path: Path, file: str) -> None:
+    row = {"Question": "何?", **{letter: letter * 2 for letter in "ABCD"}}
+    parquet(tmp_path / file, {**row, "Answer": "D"})
+    (subject,) = load_exam("cmmlu", ".", tmp_path, shots=0).subjects
+    assert (subject.key, subject.questions[0].answers) == ("arts", ("D",))
+    parquet(tmp_path / file, {**row, "Answer": ""})
+    with pytest.raises(BadInput, match="no record has an answer"):
+        load_exam("cmmlu", ".", tmp_path, shots=0)
+    parquet(tmp_path / file, row)
+    with pytest.raises(BadInput, match="no field 'answer'"):
+        load_exam("cmmlu", ".", tmp_path, shots=0)
+
+
+ZIPPED = {"test/arts.csv": ",Question,A,B,C,D,Answer\n0,q,a,b,c,d,B\n"}
+
+
+def zipped(path: Path, files: dict[str, str]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+
+
+def test_a_zip_archive_is_read_like_a_folder(tmp_path: Path) -> None:
+    zipped(tmp_path / "cmmlu.zip", ZIPPED)
+    (subject,) = load_exam("cmmlu", "cmmlu.zip", tmp_path, shots=0).subjects
+    assert (subject.key, subject.questions[0].answers) == ("arts", ("B",))
+    zipped(tmp_path / "bad.zip", {"../test/arts.csv": "x"})
+    with pytest.raises(BadInput, match="a path outside the archive"):
+        load_exam("cmmlu", "bad.zip", tmp_path)
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "cmmlu.zip").read_bytes()[:60])
+    with pytest.raises(BadInput, match=r"cut\.zip: not a readable zip archive"):
+        load_exam("cmmlu", "cut.zip", tmp_path)
+
+
+def test_a_data_set_of_the_hub_is_read_with_the_archives_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the hub's cache on this machine, laid out as its own library does."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    held = tmp_path / "datasets--haonan-li--cmmlu"
+    write(held / "refs/main", "0" * 40)
+    snapshot = held / "snapshots" / ("0" * 40)
+    write(snapshot / "README.md", "CMMLU")
+    zipped(snapshot / "cmmlu_v1_0_1.zip", ZIPPED)
+    (subject,) = load_exam("cmmlu", "hub:haonan-li/cmmlu", tmp_path, shots=0).subjects
+    assert (subject.key, subject.questions[0].answers) == ("arts", ("B",))
+    with pytest.raises(BadInput, match="hub data set 'nobody/nothing' cannot be fetched"):
+        load_exam("cmmlu", "hub:nobody/nothing", tmp_path)
+
+
 OWN = "question,A,B,C,answer,subject,split\nOne?,1,2,3,A,sums,dev\nTwo?,1,2,,B,sums,test\n"
 
 
@@ -282,7 +388,29 @@ def test_every_row_of_the_table_compiles_and_names_a_licence() -> None:
 
     for name, suite in SUITES.items():
         re.compile(suite.files)
-        assert suite.licence or name == "csv"
+        assert suite.licence or (suite.named == ANY and name.startswith("csv"))
+
+
+def test_a_folder_of_several_suites_says_what_it_holds(material: Path, tmp_path: Path) -> None:
+    whole = {"mmlu", "cmmlu", "ceval", "c3", "fewclue", "gsm8k", "cmrc2018", "xquad"}
+    assert set(held_suites(ARCHIVE, material)) == whole
+    assert held_suites(SAMPLES, material) == ["agieval", "gaokao"]
+    write(tmp_path / "mine.csv", OWN)
+    assert held_suites(".", tmp_path) == []
+    write(tmp_path / "AGIEval/v1/lsat-ar.jsonl", "{}")
+    assert held_suites("AGIEval/v1", tmp_path) == ["agieval"]
+    write(tmp_path / "dropbox/dev.json", "[]")
+    assert held_suites("dropbox", tmp_path) == []
+    write(tmp_path / "drop_dataset/drop_dataset_dev.json", "{}")
+    assert held_suites("drop_dataset", tmp_path) == ["drop"]
+
+
+def test_questions_of_ones_own_are_asked_in_their_language(tmp_path: Path) -> None:
+    write(tmp_path / "mine.csv", OWN)
+    for suite, cue in (("csv", "Question: Two?"), ("csv-zh", "题目：Two?")):
+        (subject,) = load_exam(suite, "mine.csv", tmp_path, shots=0).subjects
+        wording = wording_of("colossal", suite, subject.key)
+        assert cue in Writer(suite, subject, wording).prompt(subject.questions[0], 0)
 
 
 def test_only_questions_of_four_choices(material: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def test_a_judge_that_fails_keeps_what_was_paid_for(tmp_path: Path) -> None:
     with scripted(dies) as (url, _):
         jury = Jury(endpoint("judge", url), template("verdict-zh"), workers=1, pause=0.0)
         with pytest.raises(RunFailed, match="answered 500"):
+            label_pairs(files(tmp_path), jury, tmp_path / "out")
+    kept = (tmp_path / "out" / "judgements.jsonl").read_text().splitlines()
+    assert len(kept) == 2
+
+
+def test_a_judge_that_falls_silent_keeps_what_was_paid_for(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def stalls(body: dict[str, Any]) -> Iterator[str]:
+        calls.append(1)
+        if len(calls) > 2:
+            yield "[["
+            time.sleep(1.5)
+        yield from judge(body)
+
+    with scripted(stalls) as (url, _):
+        jury = Jury(endpoint("judge", url, patience=0.5), template("verdict-zh"), 1, pause=0.0)
+        with pytest.raises(RunFailed, match="judge"):
             label_pairs(files(tmp_path), jury, tmp_path / "out")
     kept = (tmp_path / "out" / "judgements.jsonl").read_text().splitlines()
     assert len(kept) == 2

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import vllm_double
 from chat_bases import byte_level_tokenizer
 from random_llama import random_llama
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -23,8 +26,10 @@ from langraft.data.conversations import Message
 from langraft.data.preferences import Preference
 from langraft.pipeline import Run, go
 from langraft.pipeline.align import preferred
-from langraft.pipeline.tuned import BAD, GOOD, hindsight
+from langraft.pipeline.checkpoint import export_checkpoint
+from langraft.pipeline.tuned import hindsight
 from langraft.recipe import Recipe
+from langraft.train.experience import Experience
 
 DIGITS = "一二三四五六七八"
 
@@ -112,6 +117,16 @@ def test_difficulty_of_a_field(small: Path, tmp_path: Path) -> None:
         done(tmp_path / "b", small, "sft", sft=settings | {"difficulty": "rank"})
 
 
+def at_noon(killed: Run, out: Path) -> None:
+    """A checkpoint of a stage that is not done becomes a chat model that anybody can load."""
+    step = export_checkpoint(killed, "sft", out)
+    assert step >= 1 and (out / "chat_template.jinja").exists()
+    learnt, base = (AutoModelForCausalLM.from_pretrained(p) for p in (out, killed.base))
+    assert not torch.equal(learnt.model.norm.weight, base.model.norm.weight)
+    with pytest.raises(BadInput, match=r"--stage adapt: .* train a language model are: sft"):
+        export_checkpoint(killed, "adapt", out)
+
+
 def test_a_killed_stage_goes_on_to_the_same_bytes(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +148,7 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             done(tmp_path / "killed", small, "sft", sft=settings)
     assert (tmp_path / "killed" / "sft.partial").is_dir()
+    at_noon(Run(recipe(small, sft=settings), small, tmp_path / "killed"), tmp_path / "noon")
     done(tmp_path / "killed", small, "sft", sft=settings)
     weights = [
         (tmp_path / n / "sft/model.safetensors").read_bytes() for n in ("straight", "killed")
@@ -189,8 +205,8 @@ def test_preferred_by_hand() -> None:
 
 def test_hindsight_tells_what_is_said_of_both_answers() -> None:
     pair = Preference((Message("user", "问"),), "好", "坏")
-    turns = [m.content for m in hindsight(pair, good_first=False)]
-    assert turns == [f"问\n{BAD}", "坏", GOOD, "好"]
+    turns = [m.content for m in hindsight(pair, False, ("说好话", "说坏话"))]
+    assert turns == ["问\n说坏话", "坏", "说好话", "好"]
 
 
 @pytest.mark.parametrize("reads", ["preferred", "hindsight"])
@@ -294,6 +310,62 @@ def test_killed_in_the_middle_of_a_round(
         for run in ("straight", "killed")
     ]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("reward", [None, "reward"])
+def test_a_critic_of_its_own_learns_what_answers_are_worth(
+    small: Path, tmp_path: Path, reward: str | None
+) -> None:
+    model = {"method": "reward", "data": "pairs.jsonl", "template": "ziya", "pairs": 8}
+    settings = onpolicy(
+        "ppo", rules={"repetition": 5.0}, reward=reward, critic="own", value_clip=10.0
+    )
+    settings |= {"lr": 3e-3, "value_weight": 1.0, "iterations": 12, "passes": 3}
+    done(tmp_path, small, "align-ppo", align=[model | {"lr": 1e-2}, settings])
+    rounds = sorted((tmp_path / "align-ppo" / "experience").iterdir())
+    errors = []
+    for place in (rounds[0], rounds[-1]):
+        one = Experience.load(place)
+        errors.append(float(np.abs(one.returns - one.values).mean()))
+    assert errors[1] < 0.7 * errors[0]
+    names = load_file(tmp_path / "align-ppo" / "model.safetensors").keys()
+    assert not [name for name in names if "critic" in name or "score" in name]
+
+
+def test_a_policy_with_an_adapter_needs_no_second_model(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langraft.pipeline import onpolicy as room
+
+    monkeypatch.setattr(room, "apart", None)  # a model of its own
+    lora = {"rank": 4, "alpha": 8, "dropout": 0.0, "embeddings": True}
+    settings = onpolicy("grpo", train="lora", lora=lora, lr=2e-2, prompts=["第一个"], evaluate=2)
+    found = done(tmp_path, small, "align-grpo", align=[settings])
+    records = [r for r in read_metrics(tmp_path / "metrics.jsonl") if "reward" in r]
+    assert records[0]["kl"] < 1e-6 < found["kl"]["last"]
+    assert (tmp_path / "align-grpo" / "adapter").is_dir()
+    probes = [r["answers"] for r in read_metrics(tmp_path / "metrics.jsonl") if "answers" in r]
+    assert [set(probe) for probe in probes] == [set(found["answers"]["before"])] * 2
+    assert found["answers"]["before"]["kl"] == 0.0 and found["answers"]["after"] == probes[-1]
+
+
+@pytest.mark.slow  # another process imports transformers
+def test_vllm_answers_with_the_merged_policy(small: Path, tmp_path: Path) -> None:
+    program = tmp_path / "vllm"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {vllm_double.__file__} "$@"\n')
+    program.chmod(0o755)
+    lora = {"rank": 4, "alpha": 8, "dropout": 0.0, "embeddings": False}
+    settings = onpolicy("ppo", vllm=str(program), iterations=2, train="lora", lora=lora, lr=0.05)
+    found = done(tmp_path / "run", small, "align-ppo", align=[settings])
+    assert found["steps"] == 2 and not (tmp_path / "run" / "align-ppo" / "policy").exists()
+    rounds = sorted((tmp_path / "run" / "align-ppo" / "experience").iterdir())
+    greedy = [
+        [one.samples[n].ids.tolist() for n in range(16)] for one in map(Experience.load, rounds)
+    ]
+    assert all(len({str(row) for row in rows}) <= 8 for rows in greedy)  # a question, an answer
+    asked = {str(row[:-8]): row[-8:] for row in greedy[0]}
+    again = {str(row[:-8]): row[-8:] for row in greedy[1]}
+    assert any(asked[key] != again[key] for key in asked.keys() & again.keys())
 
 
 def test_ppo_with_a_reward_model(small: Path, tmp_path: Path) -> None:

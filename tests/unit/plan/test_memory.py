@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from langraft.plan.memory import (
+    CODED,
     KEPT,
     Setting,
     activations,
@@ -19,6 +21,9 @@ from langraft.plan.memory import (
     training_memory,
 )
 from langraft.plan.shape import KNOWN, Shape
+from langraft.plan.stages import setting_of
+from langraft.recipe import Hardware, Pretrain
+from langraft.train.frozen import CodedLinear
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SIZES = {"hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 6}
@@ -118,3 +123,28 @@ def test_chunked_logits_are_small_and_smaller_states_as_well() -> None:
     assert logits(shape, llama(matrices=0)[1]) < plain / 2
     small = training_memory(*llama(states="8bit")).moments
     assert small / training_memory(*llama()).moments == pytest.approx(0.254, rel=0.01)
+
+
+@pytest.mark.parametrize("how", ["int8", "nf4"])
+def test_coded_weights_take_the_bytes_that_the_engine_gives_them(how: str) -> None:
+    """A small card holds a 7B under an adapter; the codes are whole on every device."""
+    layer = CodedLinear(torch.nn.Linear(128, 192, bias=False), how)
+    held = sum(buffer.numel() * buffer.element_size() for buffer in layer.buffers())
+    assert held == CODED[how] * 128 * 192
+    lora = {"learning": 40_000_000, "matrices": 0, "inside": "lora", "rank": 16, "shards": 1}
+    shape, setting = llama(**lora, frozen=how, coded=6_476_005_376)
+    found = training_memory(shape, setting).weights
+    rest = shape.parameters - setting.coded
+    assert found == 4 * 40_000_000 + CODED[how] * setting.coded + 2 * rest
+    spread = dataclasses.replace(setting, shards=8)
+    less = (4 * 40_000_000 + 2 * rest) * 7 / 8
+    gathered = 2 * (2 * shape.block + shape.embeddings)
+    assert training_memory(shape, spread).weights == pytest.approx(found - less + gathered)
+
+
+def test_a_recipe_codes_the_layers_under_its_adapter() -> None:
+    shape = Shape.of(KNOWN["meta-llama/Llama-2-7b-hf"], "llama")
+    stage = Pretrain(name="x", tokens=1, train="lora", lora={"targets": ["q_proj", "down_proj"]})
+    setting = setting_of(stage, shape, Hardware(frozen="nf4"), 1, 1)
+    assert setting.coded == 32 * (4_096 * 4_096 + 11_008 * 4_096)
+    assert setting_of(stage, shape, Hardware(frozen="bf16"), 1, 1).coded == 0

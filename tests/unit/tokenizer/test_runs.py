@@ -40,6 +40,14 @@ def test_a_text_past_the_limit_loses_its_rarest_runs(bytes_base: Path) -> None:
     assert corpus.characters == sum(map(len, texts)) + 2
 
 
+def test_a_long_run_is_learnt_from_in_parts(bytes_base: Path) -> None:
+    assert _runs(_read(bytes_base, "我" * 401 + "，" + "们" * 200)) == {
+        "我" * 200: 2,
+        "我": 1,
+        "们" * 200: 1,
+    }
+
+
 def test_a_space_in_front_belongs_to_words_of_scripts_that_have_spaces(bytes_base: Path) -> None:
     corpus = read_corpus(load_encoder(bytes_base), ["Мир труд, мир"], read_scripts(["Cyrillic"]))
     assert _runs(corpus) == {"Мир": 1, " труд": 1, " мир": 1}

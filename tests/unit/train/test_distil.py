@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,14 +24,18 @@ from langraft.graft.starts import Knowledge
 from langraft.recipe import Distil
 from langraft.tokenizer.segments import subtokens
 from langraft.train import attention, distil, fit
+from langraft.train.fit import Moving
 from langraft.train.lessons import (
+    AT_ONCE_CHARACTERS,
     LESSON_CHARACTERS,
-    LESSONS_AT_ONCE,
+    READING_CHARACTERS,
     Lessons,
     Reader,
     cast_once,
+    covering,
     lesson_texts,
     observe,
+    occurrences,
     recite,
     shallow,
 )
@@ -96,18 +101,52 @@ def test_lessons_by_hand() -> None:
 
 def test_lesson_texts_lose_only_short_ends() -> None:
     text = "".join(f"line {n} of the text\n" for n in range(100))
-    found = lesson_texts([text, "short", "x" * 1_060], seed=1)
-    assert max(map(len, found)) == LESSON_CHARACTERS
+    texts = [text, "short", "x" * 1_060]
+    found = lesson_texts(texts, seed=1, size=500)
+    assert max(map(len, found)) == 500
     assert sum(map(len, found)) == len(text) + 1_060
-    assert found == lesson_texts([text, "short", "x" * 1_060], seed=1)
-    assert found != lesson_texts([text, "short", "x" * 1_060], seed=2)
+    assert found == lesson_texts(texts, seed=1, size=500)
+    assert found != lesson_texts(texts, seed=2, size=500)
+
+
+def test_covering_by_hand() -> None:
+    """Ids from 5 on are new. Worth a token, at first: 1/2, (1 + sqrt 2)/2 / 3 twice, and 0."""
+    encoded = [[6], [5, 7], [5, 8], [1, 2, 3], []]
+    weights = {5: math.sqrt(2), 6: 1.0, 7: 1.0, 8: 1.0}
+    worth = [sum(weights.get(i, 0) / 2 for i in ids) / (len(ids) + 1) for ids in encoded]
+    assert worth[1] == worth[2] > worth[0] > worth[3] == worth[4] == 0
+    assert covering(encoded, 5, 3) == [1]
+    assert covering(encoded, 5, 4) == [1, 0]  # 5 is known by now: (1/2 + sqrt 2 / 6) / 3 < 1/4
+    assert covering(encoded, 5, 100) == [1, 0, 2, 3]
+    assert covering([], 5, 100) == covering([[]], 5, 100) == []
+
+
+def test_covering_shows_more_pieces_than_chance() -> None:
+    """Texts of 20 ids of a Zipf distribution: chance leaves half as many more pieces out."""
+    generator = np.random.Generator(np.random.PCG64(1))
+    shares = 1 / np.arange(1, 1_001)
+    drawn = 50 + generator.choice(1_000, size=(2_000, 20), p=shares / shares.sum())
+    chosen = covering(drawn.tolist(), 50, 2_100)
+    assert len(set(chosen)) == len(chosen) == 100
+    unseen = [1_000 - len(np.unique(drawn[numbers])) for numbers in (chosen, range(100))]
+    assert unseen[1] > 1.5 * unseen[0] > 0
+
+
+def test_occurrences_are_counted_in_all_texts(pair: Extension) -> None:
+    reader = _reader(pair)
+    wanted = [0] * pair.after.size
+    for text in lesson_texts(reader.texts, reader.seed, READING_CHARACTERS):
+        for index in pair.after.encode(text):
+            wanted[index] += 1
+    assert occurrences(reader).tolist() == wanted
 
 
 def test_conditional_rows_by_hand() -> None:
-    """Piece 5 opens with id 3, seen 3 times of 5; piece 6 opens with id 3 too, seen once."""
+    """Piece 5 opens with id 3, seen 3 times of 6; piece 6 opens with id 3 too, seen once."""
     lessons = _lessons()
     head = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
-    found = conditional_rows(head, [[3, 1], [3, 2, 2]], lessons)
+    counts = torch.bincount(lessons.ids, minlength=7)
+    found = conditional_rows(head, [[3, 1], [3, 2, 2]], lessons.states, counts)
     mean = lessons.states.float().mean(0)
     opened = 2 + 3 + 1  # id 3 itself twice, and as the opening of pieces 5 and 6
     for row, seen in enumerate((3, 1)):
@@ -116,10 +155,9 @@ def test_conditional_rows_by_hand() -> None:
         torch.testing.assert_close(found[row], wanted, atol=1e-5, rtol=1e-5)
 
 
-def _regression(new: nn.Parameter, old: torch.Tensor, ridge: float) -> tuple[torch.Tensor, int]:
+def _regression(moving: Moving, old: torch.Tensor, ridge: float) -> tuple[torch.Tensor, int]:
     settings = SETTINGS.model_copy(update={"ridge": ridge, "output_batch": 40})
-    start = torch.zeros_like(new.data)
-    work = output_work(new, start, old, _lessons(), settings, 7)(2)
+    work = output_work(moving, old, _lessons(), settings, 7)(2)
     return work.micro_batches[0](), work.count
 
 
@@ -131,33 +169,40 @@ def _chosen() -> torch.Tensor:
 def test_the_regression_is_cross_entropy_over_the_whole_vocabulary() -> None:
     generator = torch.Generator().manual_seed(2)
     old = torch.randn(5, 8, generator=generator)
-    new = nn.Parameter(torch.randn(2, 8, generator=generator))
-    loss, count = _regression(new, old, ridge=0.0)
+    moving = Moving.of(torch.randn(2, 8, generator=generator))
+    moving.shift.data += torch.randn(8, generator=generator)
+    moving.own.data += torch.randn(2, 8, generator=generator)
+    loss, count = _regression(moving, old, ridge=0.0)
     loss.backward()
     lessons, at = _lessons(), _chosen()
-    twin = nn.Parameter(new.detach().clone())
+    twin = nn.Parameter(moving.rows().detach())
     logits = (lessons.states[at] @ torch.cat([old, twin]).to(torch.bfloat16).T).float()
     wanted = F.cross_entropy(logits, lessons.ids[at + 1], reduction="sum")
     wanted.backward()
     assert count == 40
     torch.testing.assert_close(loss / 40, wanted / 40, atol=1e-4, rtol=0)
-    torch.testing.assert_close(new.grad / 40, twin.grad / 40, atol=2e-3, rtol=0.01)
+    assert moving.own.grad is not None and twin.grad is not None
+    torch.testing.assert_close(moving.own.grad / 40, twin.grad / 40, atol=2e-3, rtol=0.01)
+    torch.testing.assert_close(moving.shift.grad, moving.own.grad.sum(0))
 
 
 def test_the_ridge_is_a_weight_on_the_squared_distance() -> None:
-    """Per position: ridge x distance^2 / positions, whatever the number drawn at a step."""
+    """Per position: ridge x distance^2 / positions, whatever the number drawn at a step; what all
+    rows move together costs nothing.
+    """
     old = torch.zeros(5, 8)
-    new = nn.Parameter(torch.full((2, 8), 0.5))
-    without, count = _regression(new, old, ridge=0.0)
-    with_ridge, _ = _regression(new, old, ridge=3.0)
+    moving = Moving.of(torch.zeros(2, 8))
+    moving.own.data += 0.5
+    moving.shift.data += 7.0
+    without, count = _regression(moving, old, ridge=0.0)
+    with_ridge, _ = _regression(moving, old, ridge=3.0)
     assert float((with_ridge - without).detach()) / count == pytest.approx(
         3.0 * 16 * 0.25 / 7, rel=1e-4
     )
 
 
-def _first_text(reader: Reader, model: LlamaForCausalLM, base: bool) -> tuple[list[int], Any]:
-    """The ids of the first lesson, and all hidden states that eager attention gives for them."""
-    text = lesson_texts(reader.texts, reader.seed)[0]
+def _read(reader: Reader, text: str, model: LlamaForCausalLM, base: bool) -> tuple[list[int], Any]:
+    """The ids of a text, and all hidden states that eager attention gives for them."""
     ids = [0, *(reader.base if base else reader.extended).encode(text)]
     model.set_attn_implementation("eager")
     with torch.no_grad():
@@ -171,10 +216,12 @@ def test_the_base_is_read_at_the_ends_of_new_pieces(
     model.set_attn_implementation(attention.register())
     with shallow(model, 1):
         lessons = observe(model, reader, 600)
-    ids, hidden = _first_text(reader, model, base=True)
+    texts = lesson_texts(reader.texts, reader.seed, LESSON_CHARACTERS)
+    text = texts[covering(pair.after.encode_batch(texts), pair.before.size, 600)[0]]
+    ids, hidden = _read(reader, text, model, base=True)
     last = int(lessons.edges[1])
-    assert lessons.ids[:last].tolist() == _first_text(reader, model, base=False)[0]
-    assert 600 <= lessons.ids.numel() < 600 + 500 * LESSONS_AT_ONCE
+    assert lessons.ids[:last].tolist() == _read(reader, text, model, base=False)[0]
+    assert 600 <= lessons.ids.numel() < 600 + AT_ONCE_CHARACTERS
     seen, ends = 0, [0]
     spelt = [len(pair.before.piece_bytes(index)) for index in ids[1:]]
     for index in lessons.ids[1:last].tolist():
@@ -191,7 +238,8 @@ def test_the_new_model_is_read_at_every_token(pair: Extension, pieces: list[list
     model, reader = _grafted(pair, pieces), _reader(pair)
     model.set_attn_implementation(attention.register())
     lessons = recite(model, reader, 600)
-    ids, hidden = _first_text(reader, model, base=False)
+    text = lesson_texts(reader.texts, reader.seed, READING_CHARACTERS)[0]
+    ids, hidden = _read(reader, text, model, base=False)
     assert lessons.ids[: len(ids)].tolist() == ids
     found = lessons.states[: len(ids)].float()
     torch.testing.assert_close(found, hidden.last_hidden_state[0], atol=2e-3, rtol=2**-7)

@@ -43,6 +43,30 @@ def test_equals_torch(chunk: int, ignored: float) -> None:
     assert (hidden.grad[labels == IGNORE] == 0).all()
 
 
+@pytest.mark.parametrize("chunk", [5, 512])
+@pytest.mark.parametrize(("z_loss", "smoothing"), [(0.03, 0.0), (0.0, 0.1), (0.03, 0.1)])
+def test_z_loss_and_label_smoothing_equal_torch(
+    chunk: int, z_loss: float, smoothing: float
+) -> None:
+    """PaLM's extra term, and torch's own smoothing, values and gradients."""
+    hidden, weight, labels = _case(0.3)
+    total, _, logprobs = linear_cross_entropy(
+        hidden, weight, labels, chunk, z_loss=z_loss, smoothing=smoothing
+    )
+    total.backward()
+    twin_hidden, twin_weight, _ = _case(0.3)
+    logits = (twin_hidden @ twin_weight.T)[labels != IGNORE]
+    kept = labels[labels != IGNORE]
+    wanted = F.cross_entropy(logits, kept, reduction="sum", label_smoothing=smoothing)
+    wanted = wanted + z_loss * logits.logsumexp(-1).square().sum()
+    wanted.backward()
+    torch.testing.assert_close(total, wanted, atol=1e-3, rtol=1e-6)
+    torch.testing.assert_close(hidden.grad, twin_hidden.grad, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(weight.grad, twin_weight.grad, atol=5e-5, rtol=1e-5)
+    plain = linear_cross_entropy(*_case(0.3))[2]
+    torch.testing.assert_close(logprobs, plain)  # what is logged and compared stays as it is
+
+
 def test_a_frozen_matrix_gets_no_gradient() -> None:
     hidden, weight, labels = _case(0.2)
     weight.requires_grad_(False)

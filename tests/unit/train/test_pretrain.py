@@ -6,15 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from random_llama import HERE, random_course, random_llama, weights
+from random_llama import (
+    HERE,
+    course_over,
+    random_course,
+    random_llama,
+    random_shard,
+    weights,
+)
 from transformers import LlamaForCausalLM
 
 from langraft.core.metrics import MetricsLog, read_metrics
 from langraft.data.course import Course
+from langraft.data.pack import IGNORE
 from langraft.recipe import Pretrain
 from langraft.train.checkpoints import complete, drop_checkpoint
+from langraft.train.flops import shape_of
 from langraft.train.pretrain import pretrain, steps
 
 NEW = (56, 62)
@@ -84,6 +94,32 @@ def test_numbers_and_log(tmp_path: Path) -> None:
     assert numbers["loss_last"] < numbers["loss_first"]
     assert (numbers["steps"], numbers["tokens"], numbers["mix"]) == (6, 768, {"zh": 1.0})
     assert seen == [(6, 768)]
+
+
+def test_the_log_tells_sources_time_and_utilisation_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of each source, weighed by its labels, is the loss; MFU is FLOP a second against the
+    peak; what is left shrinks with the steps.
+    """
+    monkeypatch.setattr("langraft.train.stage.peak_flops", lambda name, devices: 1e9)
+    shards = {name: [random_shard([5, 21, 40] * 4, 64, n)] for n, name in enumerate(("zh", "en"))}
+    stage = Pretrain(**(STAGE | {"mix": {"zh": 0.75, "en": 0.25}, "epochs": 100}))
+    course = course_over(shards, dict(stage.mix), steps=steps(stage), epochs=100)
+    model, log = random_llama(), MetricsLog(tmp_path / "metrics.jsonl", "adapt")
+    done = pretrain(model, course, stage, NEW, HERE, tmp_path, log, _ignore)
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert done.numbers["mix"] == {"zh": 0.75, "en": 0.25}
+    for step, record in enumerate(records):
+        (batch,) = course.batches(step)
+        part_of = batch.part_of[batch.labels != IGNORE]
+        counts = {name: int((part_of == n).sum()) for n, name in enumerate(course.parts)}
+        weighed = sum(record["loss_by"][name] * count for name, count in counts.items())
+        assert record["loss"] == pytest.approx(weighed / batch.counted, abs=2e-5)
+        speed, left = record["tokens_per_second"], (len(records) - step - 1) * 128
+        assert record["seconds_left"] == pytest.approx(left / speed, rel=1e-5, abs=1e-6)
+        flops = shape_of(model, set(done.weights)).flops(np.diff(batch.boundaries))
+        assert record["mfu"] == pytest.approx(flops / 128 * speed / 1e9, rel=1e-5)
 
 
 @pytest.mark.parametrize("train", ["full", "embeddings"])

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled
+from langraft.corpus.kernels.hashing import BASIS, MIX, fnv
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import SPACE, classes, decode
 
-_BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
-_MIX = 0x9E3779B97F4A7C15
 DIGITS, DOTTED = 1, 2
 
 
@@ -32,6 +31,16 @@ class Lines(NamedTuple):
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
+
+    def take(self, chosen: npt.NDArray[Any]) -> Lines:
+        """The lines with these numbers, or those of a mask."""
+        return Lines(
+            self.hashes[chosen],
+            self.texts[chosen],
+            self.starts[chosen],
+            self.ends[chosen],
+            self.sizes[chosen],
+        )
 
 
 def long_lines(texts: Texts, shortest: int) -> Lines:
@@ -67,19 +76,19 @@ def _lines(data: Any, offsets: Any, table: Any, shortest: Any) -> Any:
     for text in range(len(offsets) - 1):
         start = at = offsets[text]
         size = visible_size = 0
-        value = visible_value = np.uint64(_BASIS)
+        value = visible_value = np.uint64(BASIS)
         while at <= offsets[text + 1]:
             finished = at == offsets[text + 1]
             if finished or data[at] == 10:
                 if visible_size >= shortest:
-                    mixed = visible_value * np.uint64(_MIX)
+                    mixed = visible_value * np.uint64(MIX)
                     hashes[found] = mixed ^ (mixed >> np.uint64(29))
                     owners[found], sizes[found] = text, visible_size
                     starts[found] = start
                     ends[found] = at if finished else at + 1
                     found += 1
                 size = visible_size = 0
-                value = np.uint64(_BASIS)
+                value = np.uint64(BASIS)
                 at += 1
                 start = at
                 continue
@@ -87,7 +96,7 @@ def _lines(data: Any, offsets: Any, table: Any, shortest: Any) -> Any:
             space = (table[point] & SPACE) != 0
             if size or not space:
                 size += 1
-                value = (value ^ np.uint64(point)) * np.uint64(_PRIME)
+                value = fnv(value, point)
                 if not space:
                     visible_size, visible_value = size, value
     return hashes[:found], owners[:found], starts[:found], ends[:found], sizes[:found]

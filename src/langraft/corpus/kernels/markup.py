@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled
+from langraft.corpus.kernels.hashing import BASIS, PRIME, fnv
 
 LONGEST_TAG = 1_000  # bytes
 TAGS = [
@@ -26,7 +27,6 @@ ENTITIES = [
     "amp", "apos", "bull", "copy", "gt", "hellip", "laquo", "ldquo", "lsquo", "lt", "mdash",
     "middot", "nbsp", "ndash", "quot", "raquo", "rdquo", "reg", "rsquo", "times", "trade",
 ]  # fmt: skip
-BASIS, PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a, 64 bits
 
 
 def names(known: Sequence[str]) -> npt.NDArray[np.uint64]:
@@ -70,7 +70,7 @@ def _name(data: Any, at: Any, end: Any) -> Any:
             byte += 32
         if not (97 <= byte <= 122 or 48 <= byte <= 57):
             break
-        value = (value ^ np.uint64(byte)) * np.uint64(PRIME)
+        value = fnv(value, byte)
         at += 1
     return value, at
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import regex
 
 from langraft.corpus.kernels.compiling import compiled, inlined
-from langraft.corpus.kernels.markup import BASIS, ENTITIES, PRIME, TAGS, html_share, names
+from langraft.corpus.kernels.hashing import BASIS, MIX, fnv
+from langraft.corpus.kernels.markup import ENTITIES, TAGS, html_share, names
 from langraft.corpus.kernels.repetition import repeated_share, top_share
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import (
@@ -34,6 +35,8 @@ from langraft.corpus.kernels.unicode import (
     mark,
 )
 
+LINE_END = ord("\n")
+MARKUP = (ord("<"), ord("&"))  # without either there is no tag and no entity
 TARGET = 2048  # a letter of the scripts asked for
 SHORT_LINE = 5  # tokens
 RUN = 5  # times the same letter
@@ -55,8 +58,6 @@ COLUMNS = (
     "run_share",
 )
 N_COLUMNS = len(COLUMNS)
-
-_MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
 
 
 def measure(
@@ -94,13 +95,8 @@ def _classes_with(
 
 
 @inlined
-def _fnv(value: Any, part: Any) -> Any:
-    return (value ^ np.uint64(part)) * np.uint64(PRIME)
-
-
-@inlined
 def _slot(key: Any, mask: Any) -> Any:
-    value = key * np.uint64(_MIX)
+    value = key * np.uint64(MIX)
     return np.int64((value ^ (value >> np.uint64(29))) >> np.uint64(7)) & mask
 
 
@@ -120,20 +116,21 @@ def _measure(
     largest = np.int64(16)
     for text in range(texts):
         largest = max(largest, offsets[text + 1] - offsets[text])
+    points, kind = np.empty(largest, np.int32), np.empty(largest, np.uint8)
     hashes, lengths = np.empty(largest, np.uint64), np.empty(largest, np.int32)
     room = np.int64(32)
     while room < 2 * largest:
         room *= 2
     cells = np.empty(room, np.uint64)
     keys, owners = np.empty(room, np.uint64), np.zeros(room, np.int32)
-    amounts = np.empty(256, np.int64)
     for text in range(texts):
         row, start, end = out[text], offsets[text], offsets[text + 1]
-        tokens = _scan(
-            data, start, end, kinds, bits, row, hashes, lengths, keys, owners, text + 1, amounts
-        )
+        size = _decoded(data, start, end, kinds, points, kind)
+        _characters(points, kind, size, bits, row)
         if row[11]:
             row[11] = html_share(data, start, end, tags, entities)
+        _lines(points, kind, size, bits, row, keys, owners, text + 1)
+        tokens = _tokens(points, kind, size, bits, row, hashes, lengths)
         characters = 0
         for index in range(tokens):
             characters += lengths[index]
@@ -149,118 +146,128 @@ def _measure(
 
 
 @compiled
-def _scan(  # one pass over the characters: splitting it up would decode them several times
-    data: Any,
-    start: Any,
-    end: Any,
-    kinds: Any,
+def _decoded(data: Any, start: Any, end: Any, kinds: Any, points: Any, kind: Any) -> Any:
+    """Write the code points of a text and their kinds; returns how many there are. What follows
+    reads these, so that no pass has to decode again.
+    """
+    size, at = 0, start
+    while at < end:
+        point, at = decode(data, at)
+        points[size], kind[size] = point, kinds[point]
+        size += 1
+    return size
+
+
+@compiled
+def _characters(points: Any, kind: Any, size: Any, classes: Any, row: Any) -> None:
+    """Fill the columns that are shares of characters; and whether there may be markup."""
+    amounts = np.zeros(256, np.int64)
+    run = run_total = 0
+    markup = False
+    previous = np.int32(0)
+    for index in range(size):
+        point, bits = points[index], classes[kind[index]]
+        amounts[kind[index]] += 1
+        markup |= point == MARKUP[0] or point == MARKUP[1]
+        run = run + 1 if point == previous else 1
+        previous = point
+        if bits & LETTER and run >= RUN:
+            run_total += RUN if run == RUN else 1
+    target, letters = _amount(amounts, classes, TARGET), _amount(amounts, classes, LETTER)
+    white = _amount(amounts, classes, WHITE)
+    visible = size - white
+    row[1] = target / letters if letters else 0.0
+    row[2] = _amount(amounts, classes, DIGIT) / max(1, visible)
+    words = _amount(amounts, classes, WORD | WHITE) - white
+    row[3] = 1 - words / visible if visible else 0.0
+    row[4] = _amount(amounts, classes, PUNCTUATION) / max(1, visible)
+    row[5] = _amount(amounts, classes, GARBAGE) / max(1, visible)
+    row[11] = markup
+    row[12] = run_total / max(1, visible)
+
+
+@inlined
+def _amount(amounts: Any, classes: Any, wanted: Any) -> Any:
+    """How many characters are of the class `wanted`."""
+    total = 0
+    for kind in range(len(classes)):
+        if classes[kind] & wanted:
+            total += amounts[kind]
+    return total
+
+
+@compiled
+def _tokens(
+    points: Any, kind: Any, size: Any, classes: Any, row: Any, hashes: Any, lengths: Any
+) -> Any:
+    """Write the hash and the length of every token, and the columns that are shares of tokens;
+    returns how many there are.
+    """
+    tokens = short = ends = line = 0
+    word = False
+    for index in range(size):
+        bits = classes[kind[index]]
+        goes_on = word
+        word = bits & (WORD | UNSPACED_BIT) == WORD
+        if word and goes_on:
+            hashes[tokens - 1] = fnv(hashes[tokens - 1], points[index])
+            lengths[tokens - 1] += 1
+        elif bits & (WORD | UNSPACED_BIT):
+            hashes[tokens], lengths[tokens] = fnv(np.uint64(BASIS), points[index]), 1
+            tokens += 1
+        elif points[index] == LINE_END:
+            short += tokens - line if tokens - line < SHORT_LINE else 0
+            line = tokens
+            ends += 1
+    short += tokens - line if tokens - line < SHORT_LINE else 0
+    row[0] = tokens
+    row[8] = short / max(1, tokens)
+    row[10] = ends / max(1, tokens)
+    return tokens
+
+
+@compiled
+def _lines(
+    points: Any,
+    kind: Any,
+    size: Any,
     classes: Any,
     row: Any,
-    hashes: Any,
-    lengths: Any,
     keys: Any,
     owners: Any,
     epoch: Any,
-    amounts: Any,
-) -> Any:
-    """Fill the columns that are no n-grams; returns how many tokens were written."""
-    tokens = letters = target = visible = white = digits = wording = punctuation = garbage = 0
-    lines = repeats = line_characters = repeat_characters = short = punctuated = ends = 0
-    in_line = line_size = line_end_size = 0  # tokens, characters to here and to the last visible
-    run = run_total = characters = 0
-    word = markup = False
-    line_hash = line_hash_end = np.uint64(BASIS)
-    previous = np.int64(0)
-    last_bits = np.uint16(0)
-    amounts[:] = 0
-    at = start
+) -> None:
+    """Fill the columns that are shares of lines."""
+    lines = repeats = characters = repeat_characters = punctuated = 0
+    held = visible = 0  # characters of the line, to here and to the last visible one
+    value = visible_value = np.uint64(BASIS)
+    last = np.uint16(0)
     mask = np.int64(1)
-    while mask < 2 * (end - start) and mask < len(keys):
+    while mask < 2 * size and mask < len(keys):
         mask *= 2
     mask -= 1
-    while True:
-        finished = at >= end
-        if finished:
-            point, following = np.int64(10), at
-        else:
-            point, following = decode(data, at)
-        if point == 10:
-            if line_end_size:
+    for index in range(size + 1):
+        if index == size or points[index] == LINE_END:
+            if visible:
                 lines += 1
-                line_characters += line_end_size
-                if _seen(line_hash_end, keys, owners, epoch, mask):
+                characters += visible
+                if _seen(visible_value, keys, owners, epoch, mask):
                     repeats += 1
-                    repeat_characters += line_end_size
-                if in_line < SHORT_LINE:
-                    short += in_line
-                punctuated += (last_bits & TERMINAL) != 0
-            in_line = line_size = line_end_size = 0
-            line_hash = np.uint64(BASIS)
-            word = False
-        if finished:
-            break
-        at = following
-        kind = kinds[point]
-        bits = classes[kind]
-        amounts[kind] += 1
-        ends += point == 10
-        markup |= point == 60 or point == 38
-        if point != 10 and (line_size or (bits & SPACE) == 0):
-            line_size += 1
-            line_hash = _fnv(line_hash, point)
-            if (bits & SPACE) == 0:
-                line_end_size, line_hash_end, last_bits = line_size, line_hash, bits
-        if point == previous and bits & LETTER:
-            run += 1
-        else:
-            run = 1
-        if bits & LETTER:
-            if run == RUN:
-                run_total += RUN
-            elif run > RUN:
-                run_total += 1
-        previous = point
-        if bits & UNSPACED_BIT:
-            hashes[tokens], lengths[tokens] = _fnv(np.uint64(BASIS), point), 1
-            tokens += 1
-            in_line += 1
-            word = False
-        elif bits & WORD:
-            if word:
-                hashes[tokens - 1] = _fnv(hashes[tokens - 1], point)
-                lengths[tokens - 1] += 1
-            else:
-                hashes[tokens], lengths[tokens] = _fnv(np.uint64(BASIS), point), 1
-                tokens += 1
-                in_line += 1
-                word = True
-        else:
-            word = False
-    for kind in range(len(classes)):
-        bits, amount = classes[kind], amounts[kind]
-        characters += amount
-        white += amount if bits & WHITE else 0
-        wording += amount if bits & (WORD | WHITE) else 0
-        digits += amount if bits & DIGIT else 0
-        punctuation += amount if bits & PUNCTUATION else 0
-        garbage += amount if bits & GARBAGE else 0
-        letters += amount if bits & LETTER else 0
-        target += amount if bits & TARGET else 0
-    visible = characters - white
-    row[0] = tokens
-    row[1] = target / letters if letters else 0.0
-    row[2] = digits / max(1, visible)
-    row[3] = 1 - (wording - white) / visible if visible else 0.0
-    row[4] = punctuation / max(1, visible)
-    row[5] = garbage / max(1, visible)
+                    repeat_characters += visible
+                punctuated += (last & TERMINAL) != 0
+            held = visible = 0
+            value = np.uint64(BASIS)
+            continue
+        bits = classes[kind[index]]
+        space = (bits & SPACE) != 0
+        if held or not space:
+            held += 1
+            value = fnv(value, points[index])
+            if not space:
+                visible, visible_value, last = held, value, bits
     row[6] = repeats / max(1, lines)
-    row[7] = repeat_characters / max(1, line_characters)
-    row[8] = short / max(1, tokens)
+    row[7] = repeat_characters / max(1, characters)
     row[9] = punctuated / max(1, lines)
-    row[10] = ends / max(1, tokens)
-    row[11] = markup
-    row[12] = run_total / max(1, visible)
-    return tokens
 
 
 @compiled

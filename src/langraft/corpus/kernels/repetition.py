@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from langraft.corpus.kernels.compiling import compiled, inlined
+from langraft.corpus.kernels.hashing import MIX
 
 LARGEST_COUNT = 2**24 - 1
-MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
 
 
 @compiled

@@ -16,12 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled, inlined
+from langraft.corpus.kernels.hashing import BASIS, MIX, PRIME, fnv
 from langraft.corpus.kernels.texts import Texts
-from langraft.corpus.kernels.unicode import SPACE, UNSPACED_BIT, WORD, classes, decode, lower
+from langraft.corpus.kernels.unicode import (
+    SPACE,
+    UNSPACED_BIT,
+    WORD,
+    classes,
+    decode,
+    lower,
+    space_starts,
+)
 
 KEY_BYTES = 16  # 64 bits are too short: at 5 billion documents one collision is expected
-_BASIS, _PRIME = 0xCBF29CE484222325, 0x100000001B3
-_MIX = 0x9E3779B97F4A7C15
 _SEED = 0x5EED
 
 
@@ -44,7 +51,7 @@ def document_keys(texts: Texts) -> list[bytes]:
     """The 128-bit BLAKE2b hash of every text without its white space: layout does not make a
     document new.
     """
-    data, offsets = _without_space(texts.data, texts.offsets, classes())
+    data, offsets = _without_space(texts.data, texts.offsets, classes(), space_starts())
     view, places = memoryview(data), offsets.tolist()
     return [
         hashlib.blake2b(view[start:end], digest_size=KEY_BYTES).digest()
@@ -69,21 +76,21 @@ def signatures(texts: Texts, bands: int, rows: int, ngram: int) -> Signatures:
 
 
 @compiled
-def _without_space(data: Any, offsets: Any, table: Any) -> Any:
+def _without_space(data: Any, offsets: Any, table: Any, starts: Any) -> Any:
     out = np.empty(len(data), np.uint8)
     places = np.zeros(len(offsets), np.int64)
     size = 0
     for text in range(len(offsets) - 1):
-        at = offsets[text]
-        while at < offsets[text + 1]:
-            point, following = decode(data, at)
-            if table[point] & SPACE:
-                at = following
-                continue
-            while at < following:
-                out[size] = data[at]
-                size += 1
-                at += 1
+        at, end = offsets[text], offsets[text + 1]
+        while at < end:
+            if starts[data[at]]:
+                point, following = decode(data, at)
+                if table[point] & SPACE:
+                    at = following
+                    continue
+            out[size] = data[at]
+            size += 1
+            at += 1
         places[text + 1] = size
     return out[:size], places
 
@@ -91,7 +98,7 @@ def _without_space(data: Any, offsets: Any, table: Any) -> Any:
 @inlined
 def _finish(value: Any) -> Any:
     value ^= value >> np.uint64(32)
-    value *= np.uint64(_MIX)
+    value *= np.uint64(MIX)
     return value ^ (value >> np.uint64(29))
 
 
@@ -134,7 +141,7 @@ def _sign(
         for band in range(bands):
             key = np.uint64(band + 1)
             for lane in range(band * rows, (band + 1) * rows):
-                key = _finish(key * np.uint64(_PRIME) + np.uint64(minima[lane]))
+                key = _finish(key * np.uint64(PRIME) + np.uint64(minima[lane]))
             keys[text, band] = key
     return keys, agreement, shingles
 
@@ -148,16 +155,15 @@ def _tokens(data: Any, start: Any, end: Any, table: Any, small: Any, hashes: Any
         point, at = decode(data, at)
         bits = table[point]
         if bits & UNSPACED_BIT:
-            hashes[tokens] = (np.uint64(_BASIS) ^ np.uint64(point)) * np.uint64(_PRIME)
+            hashes[tokens] = fnv(np.uint64(BASIS), point)
             tokens += 1
             word = False
         elif bits & WORD:
             if not word:
-                hashes[tokens] = np.uint64(_BASIS)
+                hashes[tokens] = np.uint64(BASIS)
                 tokens += 1
                 word = True
-            part = np.uint64(small[point])
-            hashes[tokens - 1] = (hashes[tokens - 1] ^ part) * np.uint64(_PRIME)
+            hashes[tokens - 1] = fnv(hashes[tokens - 1], small[point])
         else:
             word = False
     return tokens
@@ -168,11 +174,11 @@ def _shingles(hashes: Any, tokens: Any, n: Any, found: Any) -> Any:
     """32 bits of every run of `n` tokens; returns how many there are."""
     leaving = np.uint64(1)
     for _ in range(n):
-        leaving *= np.uint64(_MIX)
+        leaving *= np.uint64(MIX)
     key = np.uint64(0)
     count = 0
     for index in range(tokens):
-        key = key * np.uint64(_MIX) + hashes[index]
+        key = key * np.uint64(MIX) + hashes[index]
         if index >= n:
             key -= leaving * hashes[index - n]
         if index >= n - 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +47,13 @@ class Texts:
         return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
     @classmethod
+    def joined(cls, parts: Sequence[Texts]) -> Self:
+        """The texts of all `parts`, one after the other."""
+        sizes = np.concatenate([np.zeros(1, np.int64), *(part.sizes for part in parts)])
+        used = [part.data[part.offsets[0] : part.offsets[-1]] for part in parts]
+        return cls(np.concatenate([np.zeros(0, np.uint8), *used]), np.cumsum(sizes))
+
+    @classmethod
     def of_arrow(cls, column: Any) -> Self:
         """The texts of an Arrow array of (large) strings without nulls; not copied where the array
         has 64-bit offsets.
@@ -87,6 +94,10 @@ class Texts:
         """The UTF-8 bytes of each text."""
         return np.diff(self.offsets)
 
+    def between(self, start: int, stop: int) -> Texts:
+        """The texts from number `start` to before `stop`, in the same memory."""
+        return Texts(self.data, self.offsets[start : stop + 1])
+
     def take(self, chosen: npt.NDArray[np.int64]) -> Texts:
         """The texts with these numbers, in this order."""
         view = memoryview(self.data.data)
@@ -108,3 +119,10 @@ class Texts:
         offsets = np.zeros(len(parts) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=offsets[1:])
         return Texts(np.frombuffer(b"".join(parts), np.uint8), offsets)
+
+
+def gather(data: Bytes, starts: Offsets, sizes: Offsets, out: Bytes, places: Offsets) -> None:
+    """Copy stretches of `data` to their places in `out`."""
+    source, target = memoryview(data), memoryview(out)
+    for start, size, place in zip(starts.tolist(), sizes.tolist(), places.tolist(), strict=True):
+        target[place : place + size] = source[start : start + size]

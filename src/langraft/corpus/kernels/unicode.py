@@ -71,6 +71,17 @@ def classes() -> npt.NDArray[np.uint16]:
     return table
 
 
+@functools.cache
+def space_starts() -> npt.NDArray[np.bool_]:
+    """The bytes that the UTF-8 of white space (`SPACE`) begins with: what begins otherwise need not
+    be decoded to look for it.
+    """
+    starts = np.zeros(256, bool)
+    for point in np.flatnonzero(classes() & SPACE).tolist():
+        starts[chr(point).encode()[0]] = True
+    return starts
+
+
 def mark(table: npt.NDArray[Any], pattern: str, bit: int) -> None:
     """Set `bit` for every code point that `pattern` (a run of characters) matches."""
     run = regex.compile(f"(?V1){pattern}")

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
@@ -16,6 +15,8 @@ from safetensors.numpy import save
 from langraft.core.errors import BadInput
 from langraft.core.io import write_atomic
 from langraft.corpus.fold import code_points
+from langraft.corpus.kernels.compiling import compiled
+from langraft.corpus.kernels.hashing import BASIS, MIX
 
 BITS = 20  # 4 MB of weights
 ORDER = 3  # n-grams of 1 to 3 characters
@@ -126,11 +127,7 @@ def auc(scores: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]) -> float:
     return float((rank[good].sum() - goods * (goods + 1) / 2) / (goods * bads))
 
 
-def _jit(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True)(function)
-
-
-@_jit
+@compiled
 def _features(codes: Any, start: int, stop: int, out: Any) -> Any:
     """The hashed n-grams of `codes[start:stop]` into `out`; how many they are.
 
@@ -138,7 +135,7 @@ def _features(codes: Any, start: int, stop: int, out: Any) -> Any:
     """
     count = 0
     for position in range(start, stop):
-        value = np.uint64(0xCBF29CE484222325)
+        value = np.uint64(BASIS)
         for n in range(ORDER):
             if position + n >= stop:
                 break
@@ -147,14 +144,14 @@ def _features(codes: Any, start: int, stop: int, out: Any) -> Any:
                 code = np.uint32(0x30)
             elif code == 0x09 or code == 0x0A or code == 0x3000:
                 code = np.uint32(0x20)
-            value = (value ^ np.uint64(code)) * np.uint64(0x9E3779B97F4A7C15)
+            value = (value ^ np.uint64(code)) * np.uint64(MIX)
             mixed = value ^ (value >> np.uint64(29))
             out[count] = mixed >> np.uint64(64 - BITS)
             count += 1
     return count
 
 
-@_jit
+@compiled
 def _logit(found: Any, count: Any, weights: Any, bias: Any) -> Any:
     total = np.float32(0)
     for place in range(count):
@@ -162,7 +159,7 @@ def _logit(found: Any, count: Any, weights: Any, bias: Any) -> Any:
     return total / np.sqrt(np.float32(max(1, count))) + bias
 
 
-@_jit
+@compiled
 def _logits(codes: Any, offsets: Any, weights: Any, bias: Any) -> Any:
     found = np.empty(ORDER * READ, np.int64)
     logits = np.empty(len(offsets) - 1, np.float64)
@@ -172,7 +169,7 @@ def _logits(codes: Any, offsets: Any, weights: Any, bias: Any) -> Any:
     return logits
 
 
-@_jit
+@compiled
 def _epoch(
     codes: Any,
     offsets: Any,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from langraft.core.errors import BadInput
+from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.readers import columns, paths, rows, wikipedia
 from langraft.corpus.readers.columns import PACKED
-from langraft.corpus.readers.records import EXAMPLES, Flaw, Malformed, Record
+from langraft.corpus.readers.records import EXAMPLES, Flaw, Malformed, Record, Run
 
-__all__ = ["EXAMPLES", "Flaw", "Malformed", "Record", "expand", "read_texts"]
+__all__ = ["EXAMPLES", "Flaw", "Malformed", "Record", "Run", "expand", "read_runs", "read_texts"]
 
 GIVE_UP = 100  # records: a file that starts with so many malformed ones has another text_key
 
-_PARSERS: Mapping[str, Callable[[Path, str], Iterator[Record | Flaw]]] = {
+_PARSERS: Mapping[str, Callable[[Path, str], Iterator[Record | Flaw | Run]]] = {
     ".txt": rows.txt,
     ".jsonl": rows.jsonl,
     ".json": rows.json_file,
@@ -54,7 +57,15 @@ def _formats() -> str:
 def read_texts(
     path: Path, text_key: str = "text", malformed: Malformed | None = None
 ) -> Iterator[Record]:
-    """The texts of one file, one at a time.
+    """The texts of one file, one at a time; arguments and errors are those of `read_runs`."""
+    for texts, places in read_runs(path, text_key, malformed):
+        yield from map(Record, texts, places.tolist())
+
+
+def read_runs(
+    path: Path, text_key: str = "text", malformed: Malformed | None = None
+) -> Iterator[Run]:
+    """The texts of one file, some at a time, in its order.
 
     Text is UTF-8, or UTF-16, GB18030 or Big5 where the file's start says so.
 
@@ -75,9 +86,9 @@ def read_texts(
     flaws = Malformed() if malformed is None else malformed
     first: Flaw | None = None
     usable = unusable = 0
-    for found in map(_encodable, parse(path, text_key)):
-        if isinstance(found, Record):
-            usable += 1
+    for found in map(_encoded, parse(path, text_key)):
+        if isinstance(found, Run):
+            usable += len(found.texts)
             yield found
         else:
             unusable += 1
@@ -100,11 +111,12 @@ def _unusable(path: Path, unusable: int, first: Flaw | None) -> str:
     )
 
 
-def _encodable(found: Record | Flaw) -> Record | Flaw:
+def _encoded(found: Record | Flaw | Run) -> Flaw | Run:
     """JSON can spell half of a UTF-16 pair (`\\ud800`): a str that no file can hold."""
-    if isinstance(found, Record):
-        try:
-            found.text.encode()
-        except UnicodeEncodeError as error:
-            return Flaw(found.line, f"character {error.start} of the text is a lone surrogate")
-    return found
+    if not isinstance(found, Record):
+        return found
+    try:
+        encoded = found.text.encode()
+    except UnicodeEncodeError as error:
+        return Flaw(found.line, f"character {error.start} of the text is a lone surrogate")
+    return Run(Texts.of_bytes([encoded]), np.array([found.line]))

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from langraft.core.errors import BadInput
 from langraft.core.io import open_binary
-from langraft.corpus.readers.records import Flaw, Record, from_value
+from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.readers.records import Flaw, Record, Run, from_value
 from langraft.corpus.readers.rows import column
 
 PACKED = (".gz", ".zst", ".bz2")
 ROWS = 1024  # held in memory at a time
 
 
-def parquet(path: Path, text_key: str) -> Iterator[Record | Flaw]:
+def parquet(path: Path, text_key: str) -> Iterator[Record | Flaw | Run]:
     """The rows of a parquet file."""
     with open_binary(path) as stream, tempfile.TemporaryFile() as unpacked:
         if path.suffix in PACKED:  # parquet is read from its end, which a stream cannot do
@@ -36,7 +38,7 @@ def parquet(path: Path, text_key: str) -> Iterator[Record | Flaw]:
             raise BadInput(f"{path}: not a readable parquet file ({error})") from error
 
 
-def arrow(path: Path, text_key: str) -> Iterator[Record | Flaw]:
+def arrow(path: Path, text_key: str) -> Iterator[Record | Flaw | Run]:
     """The rows of an arrow file, of the streaming kind (`Dataset.save_to_disk`) or the other."""
     with open_binary(path) as stream:
         try:
@@ -66,10 +68,15 @@ def _check(path: Path, schema: Any, text_key: str) -> None:
         raise BadInput(f"{path}: the column {text_key!r} holds {kind}, not strings")
 
 
-def _rows(batches: Iterator[Any], text_key: str) -> Iterator[Record | Flaw]:
+def _rows(batches: Iterator[Any], text_key: str) -> Iterator[Record | Flaw | Run]:
     number = 0
     for batch in batches:
         for start in range(0, batch.num_rows, ROWS):
-            for text in batch.column(0).slice(start, ROWS).to_pylist():
-                number += 1
-                yield from_value(text, text_key, number)
+            part = batch.column(0).slice(start, ROWS)
+            if part.null_count:
+                for place, text in enumerate(part.to_pylist(), number + 1):
+                    yield from_value(text, text_key, place)
+            else:
+                part.validate(full=True)  # its UTF-8
+                yield Run(Texts.of_arrow(part), number + 1 + np.arange(len(part)))
+            number += len(part)

@@ -15,6 +15,7 @@ from langraft.corpus.readers.encoding import MARKS, UTF8, encoding_of
 BYTE_ORDER_MARK = "\ufeff"
 LONGEST = 1 << 26  # bytes (in UTF-8) or characters: a longer line is no document but an accident
 CHUNK = 1 << 20  # bytes
+BLOCK = 1 << 22  # bytes
 CONVERT = "if the file has another encoding, convert it first: iconv -f GB18030 -t UTF-8 OLD > NEW"
 TOO_LONG = f"the line is longer than {LONGEST >> 20} MiB"
 
@@ -25,6 +26,14 @@ class Line(NamedTuple):
     number: int
     text: str
     why: str = ""
+
+
+class Block(NamedTuple):
+    """Whole lines as bytes, and how many lines and bytes of the file stand before them."""
+
+    number: int
+    offset: int
+    data: bytes
 
 
 def lines(path: Path, strict: bool = True) -> Iterator[Line]:
@@ -76,8 +85,30 @@ def chunks(path: Path) -> Iterator[str]:
                 return
 
 
-def _utf8(stream: BinaryIO) -> Iterator[Line]:
-    offset = number = 0
+def blocks(stream: BinaryIO) -> Iterator[Block | Line]:
+    """The lines of a UTF-8 stream, many at a time; of one that is too long, only the complaint."""
+    number = offset = 0
+    while head := stream.read(BLOCK):
+        whole = head.rfind(b"\n") + 1
+        begun = len(head) - whole
+        tail = stream.readline(LONGEST - begun) if begun else b""
+        long = begun + len(tail) == LONGEST and not tail.endswith(b"\n")
+        block = Block(number, offset, head[:whole] if long else head + tail)
+        yield block
+        number += block.data.count(b"\n")
+        offset += len(block.data)
+        if long:
+            number += 1
+            yield Line(number, "", TOO_LONG)
+            offset += LONGEST + _skip(stream)
+
+
+def single(block: Block) -> Iterator[Line]:
+    """The lines of a block one at a time."""
+    return _utf8(io.BytesIO(block.data), block.number, block.offset)
+
+
+def _utf8(stream: BinaryIO, number: int = 0, offset: int = 0) -> Iterator[Line]:
     while raw := stream.readline(LONGEST):
         number += 1
         if len(raw) == LONGEST and not raw.endswith(b"\n"):

@@ -6,7 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from langraft.core.messages import warn
+from langraft.corpus.kernels.texts import Texts
 
 EXAMPLES = 10
 
@@ -20,6 +24,15 @@ class Record(NamedTuple):
 
     text: str
     line: int
+
+
+class Run(NamedTuple):
+    """Several texts of a file, and the line of each as in `Record`: text that no Python object was
+    made for.
+    """
+
+    texts: Texts
+    lines: npt.NDArray[np.int64]
 
 
 class Flaw(NamedTuple):

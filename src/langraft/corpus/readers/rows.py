@@ -11,8 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from langraft.core.errors import BadInput
-from langraft.corpus.readers.lines import CHUNK, LONGEST, TOO_LONG, Line, chunks, lines
-from langraft.corpus.readers.records import Flaw, Record, from_object
+from langraft.core.io import open_binary
+from langraft.corpus.readers.encoding import UTF8, encoding_of
+from langraft.corpus.readers.lines import (
+    CHUNK,
+    LONGEST,
+    TOO_LONG,
+    Line,
+    blocks,
+    chunks,
+    lines,
+    single,
+)
+from langraft.corpus.readers.objects import objects
+from langraft.corpus.readers.records import Flaw, Record, Run, from_object
 
 _AFTER = {"", ",", "]", " ", "\t", "\r", "\n"}
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -36,9 +48,19 @@ def txt(path: Path, _: str) -> Iterator[Record | Flaw]:
         yield Record(part, start)
 
 
-def jsonl(path: Path, text_key: str) -> Iterator[Record | Flaw]:
+def jsonl(path: Path, text_key: str) -> Iterator[Record | Flaw | Run]:
     """One object a line."""
-    yield from _json_lines(lines(path, strict=False), text_key)
+    if encoding_of(path) != UTF8:
+        yield from _json_lines(lines(path, strict=False), text_key)
+        return
+    with open_binary(path) as stream:
+        for block in blocks(stream):
+            if isinstance(block, Line):
+                yield Flaw(block.number, block.why)
+            elif (run := objects(block, text_key)) is not None:
+                yield run
+            else:
+                yield from _json_lines(single(block), text_key)
 
 
 def _json_lines(found: Iterable[Line], text_key: str) -> Iterator[Record | Flaw]:
@@ -54,7 +76,7 @@ def _json_lines(found: Iterable[Line], text_key: str) -> Iterator[Record | Flaw]
                 yield from_object(value, text_key, line.number)
 
 
-def json_file(path: Path, text_key: str) -> Iterator[Record | Flaw]:
+def json_file(path: Path, text_key: str) -> Iterator[Record | Flaw | Run]:
     """An array of objects, one object, or (many `.json` files are) JSON lines, told apart by the
     first line.
     """

@@ -3,6 +3,7 @@
 from langraft.evals.suites.load import (
     Exam,
     group_of,
+    held_suites,
     language_of,
     load_exam,
     name_of,
@@ -20,6 +21,7 @@ __all__ = [
     "Subject",
     "Suite",
     "group_of",
+    "held_suites",
     "language_of",
     "load_exam",
     "name_of",

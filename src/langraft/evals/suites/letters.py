@@ -1,4 +1,6 @@
-"""Readers of csv exams: MMLU (no header), CMMLU and C-Eval (a header), and a user's own file."""
+"""Readers of exams: MMLU (csv without header), CMMLU and C-Eval (with a header), the same as the
+hub's parquet, and a user's own file.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from langraft.core.errors import BadInput
 from langraft.core.messages import warn
 from langraft.evals.suites.question import LETTERS, Question, Subject
-from langraft.evals.suites.tables import csv_rows
+from langraft.evals.suites.tables import csv_rows, field, records
 
 HEADERLESS = ("question", "a", "b", "c", "d", "answer")
 Skipped = Counter[str]
@@ -18,10 +20,11 @@ Skipped = Counter[str]
 def exam_csv(
     files: Mapping[str, bytes], pattern: re.Pattern[str], split: str, shots: str
 ) -> list[Subject]:
-    """Subjects of a folder with one csv a subject and split.
+    """Subjects of a folder with one csv or parquet file a subject and split.
 
     Args:
-        pattern: matches a path; its groups `split` and `subject` say what the file is.
+        pattern: matches a path; its groups `split` and `subject`, for parquet `hub_split` and
+            `hub_subject`, say what the file is.
         split, shots: the splits to score and to take worked examples from.
 
     Raises:
@@ -31,7 +34,9 @@ def exam_csv(
     for name in files:
         found = pattern.search(name)
         if found is not None:
-            places.setdefault(found["subject"], {})[found["split"]] = name
+            part = (found["split"] or found["hub_split"]).lower()
+            part = "val" if part == "validation" else part
+            places.setdefault(found["subject"] or found["hub_subject"], {})[part] = name
     subjects = []
     for key, by_split in sorted(places.items()):
         if split not in by_split:
@@ -74,12 +79,12 @@ def user_csv(
 
 
 def letter_questions(name: str, content: bytes) -> tuple[list[Question], Skipped]:
-    """The questions of one csv file, and how many rows were left out, by reason.
+    """The questions of one csv or parquet file, and how many rows were left out, by reason.
 
     Raises:
         BadInput: a column is missing, or the split holds no answers at all.
     """
-    rows = list(csv_rows(name, content))
+    rows = _hub_rows(name, content) if name.endswith(".parquet") else list(csv_rows(name, content))
     columns = _columns(name, rows)
     questions, skipped = [], Skipped()
     for place, row in rows if columns is _NO_HEADER else rows[1:]:
@@ -90,6 +95,23 @@ def letter_questions(name: str, content: bytes) -> tuple[list[Question], Skipped
         else:
             questions.append(question)
     return questions, skipped
+
+
+def _hub_rows(name: str, content: bytes) -> list[tuple[str, list[str]]]:
+    """The hub's records as rows under a header: MMLU's hold a list of choices and the right one's
+    number, CMMLU's and C-Eval's the columns of their csv files.
+    """
+    rows = [(name, [*HEADERLESS])]
+    for place, record in records(name, content):
+        cells = {key.lower(): value for key, value in record.items()}
+        choices = cells.get("choices") or [field(place, cells, letter) for letter in "abcd"]
+        answer = field(place, cells, "answer")
+        if isinstance(answer, int):  # -1 where a test split holds none
+            answer = LETTERS[answer] if 0 <= answer < len(choices) else ""
+        rows.append((place, [str(c) for c in (field(place, cells, "question"), *choices, answer)]))
+    if len(rows) > 1 and not any(row[-1].strip() for _, row in rows[1:]):
+        raise BadInput(f"{name}: no record has an answer; choose another split with --split")
+    return rows
 
 
 _NO_HEADER = {key: at for at, key in enumerate(HEADERLESS)}

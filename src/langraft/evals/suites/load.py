@@ -16,7 +16,7 @@ from langraft.core.io import sha256_json
 from langraft.core.messages import warn
 from langraft.evals.suites.question import Subject
 from langraft.evals.suites.source import Files, read_files
-from langraft.evals.suites.table import ENGLISH, SUITES
+from langraft.evals.suites.table import ANY, ENGLISH, SUITES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def load_exam(
     row = SUITES[suite]
     split, shots = split or row.split, row.shots if shots is None else shots
     pattern = re.compile(row.files, re.IGNORECASE)
-    files = _of_one_root(suite, data, read_files(data, root, lambda n: bool(pattern.search(n))))
+    files = _of_one_root(suite, data, _files(suite, data, root))
     found = row.reader(files, pattern, split, row.shots_from)
     if subjects:
         unknown = sorted(set(subjects) - {subject.key for subject in found})
@@ -123,6 +123,28 @@ def load_exam(
     return Exam(suite, split, chosen, shots, seed)
 
 
+def held_suites(data: str, root: Path) -> list[str]:
+    """The published suites whose files `data` holds, each below a folder, or in a file, that names
+    it (`data` itself may): what a folder of several can be asked without saying which.
+
+    Raises:
+        BadInput: see `read_files`.
+    """
+    names: list[str] = []
+
+    def noted(name: str) -> bool:
+        names.append(f"{data}/{name}")
+        return False
+
+    read_files(data, root, noted)
+    found = []
+    for suite, row in SUITES.items():
+        files, named = (re.compile(x, re.IGNORECASE) for x in (row.files, row.named))
+        if row.named != ANY and any(files.search(name) and named.search(name) for name in names):
+            found.append(suite)
+    return found
+
+
 def with_choices(exam: Exam, count: int) -> Exam:
     """Only the questions with one right answer among `count`, as published tables restrict AGIEval
     and GAOKAO-Bench to four; the others are counted as left out.
@@ -134,7 +156,8 @@ def with_choices(exam: Exam, count: int) -> Exam:
     for subject in exam.subjects:
         fits = [q for q in subject.questions if q.single and len(q.labels) == count]
         reason = f"not one right answer among {count}"
-        lost = {**subject.skipped, reason: len(subject.questions) - len(fits)}
+        unfit = len(subject.questions) - len(fits)
+        lost = {**subject.skipped, **({reason: unfit} if unfit else {})}
         if fits:
             kept.append(dataclasses.replace(subject, questions=fits, skipped=lost))
         else:
@@ -159,6 +182,12 @@ def _asked(
     return dataclasses.replace(subject, questions=subject.questions[:limit], shots=pool[:shots])
 
 
+def _files(suite: str, data: str, root: Path) -> Files:
+    """Everything in `data` that may be the suite's."""
+    pattern = re.compile(SUITES[suite].files, re.IGNORECASE)
+    return read_files(data, root, lambda name: bool(pattern.search(name)))
+
+
 def _of_one_root(suite: str, data: str, files: Files) -> Files:
     """Only the files below the one folder that is this suite's.
 
@@ -166,8 +195,6 @@ def _of_one_root(suite: str, data: str, files: Files) -> Files:
         BadInput: there is none, or more than one could be meant.
     """
     named = re.compile(SUITES[suite].named, re.IGNORECASE)
-    if suite == "csv":
-        return files
     whole = f"{data}/".removeprefix("hub:")
     fits = {name: content for name, content in files.items() if named.search(name)}
     if fits and len(fits) < len(files):
@@ -189,8 +216,7 @@ def _ambiguous(suite: str) -> bool:
 
 def _unnamed(suite: str, files: Files) -> Files:
     """Files whose folders do not name the suite: taken when no folder names another suite."""
-    others = [r.named for name, r in SUITES.items() if name not in (suite, "csv")]
-    others = [marker for marker in others if marker != SUITES[suite].named]
+    others = {row.named for row in SUITES.values()} - {ANY, SUITES[suite].named}
     return {
         name: content
         for name, content in files.items()

@@ -1,10 +1,11 @@
-"""Where a suite's files come from: a folder, a tar archive, or the hub. Everything is offered as
-named bytes.
+"""Where a suite's files come from: a folder, a tar or zip archive, or the hub. Everything is
+offered as named bytes.
 """
 
 from __future__ import annotations
 
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -20,8 +21,8 @@ def read_files(data: str, root: Path, wanted: Callable[[str], bool]) -> Files:
     """The files of `data` whose relative path `wanted` accepts, by that path.
 
     Args:
-        data: a folder, a `.tar`, `.tar.gz`, `.tgz` or `.tar.zst` archive, or `hub:owner/name` for a
-            data set on the Hugging Face hub.
+        data: a folder, a `.tar`, `.tar.gz`, `.tgz`, `.tar.zst` or `.zip` archive, or
+            `hub:owner/name` for a data set on the Hugging Face hub, whose archives are looked into.
         root: the folder that relative paths are relative to.
         wanted: whether a path (POSIX, relative) is a file of the suite.
 
@@ -30,11 +31,16 @@ def read_files(data: str, root: Path, wanted: Callable[[str], bool]) -> Files:
             is larger than any published suite's.
     """
     if data.startswith(HUB):
-        return _folder(_from_hub(data.removeprefix(HUB)), wanted)
+        folder = _from_hub(data.removeprefix(HUB))
+        packed = [path for path in sorted(folder.rglob("*")) if _is_archive(path)]
+        inside = [dict(_archive(path, wanted)) for path in packed]
+        return {name: content for part in inside for name, content in part.items()} | _folder(
+            folder, wanted
+        )
     place = root / data
     if place.is_dir():
         return _folder(place, wanted)
-    if (place.is_file() and ".tar" in "".join(place.suffixes[-2:])) or place.suffix == ".tgz":
+    if _is_archive(place):
         return dict(_archive(place, wanted))
     if place.is_file():
         return {place.name: _bounded(place)} if wanted(place.name) else {}
@@ -53,8 +59,16 @@ def _bounded(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _is_archive(path: Path) -> bool:
+    packed = path.suffix in (".tgz", ".zip") or ".tar" in path.suffixes[-2:]
+    return packed and path.is_file()
+
+
 def _archive(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
     """The archive's wanted files, streamed; nothing is ever written to disk."""
+    if path.suffix == ".zip":
+        yield from _zip(path, wanted)
+        return
     with open_binary(path) as raw:
         try:
             with tarfile.open(
@@ -72,16 +86,38 @@ def _member(
     member: tarfile.TarInfo,
     wanted: Callable[[str], bool],
 ) -> Iterator[tuple[str, bytes]]:
-    name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts:
-        raise BadInput(f"{path}: it names {member.name!r}, a path outside the archive; not read")
-    if not member.isfile() or not wanted(name.as_posix()):
+    name = _inside(path, member.name)
+    if not member.isfile() or not wanted(name):
         return
-    if member.size > MOST_BYTES:
-        raise BadInput(f"{path}: {member.name} holds {member.size:,} bytes, more than a suite's")
+    _bound(path, member.name, member.size)
     content = archive.extractfile(member)
     assert content is not None
-    yield name.as_posix(), content.read()
+    yield name, content.read()
+
+
+def _zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = _inside(path, member.filename)
+                if not member.is_dir() and wanted(name):
+                    _bound(path, member.filename, member.file_size)
+                    yield name, archive.read(member)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise BadInput(f"{path}: not a readable zip archive ({error})") from error
+
+
+def _inside(path: Path, name: str) -> str:
+    """The name of an archive's member as a relative path."""
+    found = PurePosixPath(name)
+    if found.is_absolute() or ".." in found.parts:
+        raise BadInput(f"{path}: it names {name!r}, a path outside the archive; not read")
+    return found.as_posix()
+
+
+def _bound(path: Path, name: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise BadInput(f"{path}: {name} holds {size:,} bytes, more than a suite's")
 
 
 def _from_hub(identifier: str) -> Path:

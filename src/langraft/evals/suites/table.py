@@ -6,8 +6,9 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from langraft.evals.suites import exams, letters, published, reading
+from langraft.evals.suites import clue, exams, letters, published, reading
 from langraft.evals.suites.question import Subject
 
 Reader = Callable[[Mapping[str, bytes], re.Pattern[str], str, str], list[Subject]]
@@ -21,7 +22,8 @@ class Suite:
         language: of its questions, `en` or `zh`; for single subjects see `ENGLISH`.
         files: matches a path of the suite, whatever its case; the groups `subject` and `split` say
             what the file is.
-        named: matches a folder's name that can only be this suite's, for archives of several.
+        named: matches a folder's name that can only be this suite's, for archives of several; `ANY`
+            for files that may lie anywhere.
         split, shots_from: the splits that are scored and that worked examples come from.
         shots: worked examples shown, unless asked otherwise.
         licence: of the published data; langraft ships none of it.
@@ -40,13 +42,18 @@ class Suite:
     measure: str = "accuracy"
 
 
-def _records(convert: published.Convert) -> Reader:
-    return functools.partial(published.record_suite, convert=convert)
-
-
-_ONE_CSV = r"(?:^|/)(?P<split>dev|val|test)/(?P<subject>[^/]+?)(?:_(?:dev|val|test))?\.csv$"
+ANY = r"$"
+_DROP = r"(?:^|[/_:-])drop(?:$|[/_.-])"  # no other word that begins so
+# One file a subject and split: the authors' csv, or the hub's parquet, whose folder `all` holds
+# every subject again.
+_EXAM = (
+    r"(?:^|/)(?:(?P<split>dev|val|test)/(?P<subject>[^/]+?)(?:_(?:dev|val|test))?\.csv"
+    r"|(?P<hub_subject>(?!all/)[^/]+)/(?:[^/]*-)?(?P<hub_split>dev|validation|val|test)"
+    r"(?:-\d+-of-\d+|/\d+)?\.parquet)$"
+)
 _LONG = "|".join(map(re.escape, reading.LONGBENCH))
-_RECORDS = r"(?P<split>train|dev|validation|val|test)[^/]*\.(?:jsonl|json|parquet)$"
+_FILE = r"[^/]*\.(?:jsonl|json|parquet)$"
+_RECORDS = rf"(?P<split>train|dev|validation|val|test){_FILE}"
 AGIEVAL = (
     *("aqua-rat", "gaokao-biology", "gaokao-chemistry", "gaokao-chinese", "gaokao-english"),
     *("gaokao-geography", "gaokao-history", "gaokao-mathcloze", "gaokao-mathqa"),
@@ -63,27 +70,39 @@ ENGLISH = {
     *("English_MCQs", "English_Fill_in_Blanks", "English_Reading_Comp", "English_Cloze_Test"),
 }
 
+
+def _own(title: str, language: str) -> Suite:
+    """A user's own questions, asked in a language."""
+    return Suite(title, language, letters.user_csv, files=r"\.csv$", named=ANY, shots=0)
+
+
+def _exam(title: str, language: str, named: str, licence: str, split: str = "test") -> Suite:
+    """A folder of csv or parquet files, one a subject and split."""
+    reader = letters.exam_csv
+    return Suite(title, language, reader, _EXAM, named, split=split, licence=licence)
+
+
+def _records(
+    title: str, convert: published.Convert, files: str, named: str, licence: str, **other: Any
+) -> Suite:
+    """English records whose worked examples come from the training split."""
+    reader = functools.partial(published.record_suite, convert=convert)
+    other = {"split": "dev", "shots_from": "train"} | other
+    return Suite(title, "en", reader, files, named, licence=licence, **other)
+
+
+def _truthful(which: int) -> Suite:
+    """TruthfulQA's multiple choice with one (1) or several (2) true answers."""
+    convert = published.truthfulqa(f"mc{which}_targets")
+    files = rf"(?:^|/)(?P<split>mc_task|validation){_FILE}"
+    return _records(f"TruthfulQA MC{which}", convert, files, r"truthful", "Apache-2.0", shots=0)
+
+
 SUITES = {
-    "mmlu": Suite(
-        "MMLU", "en", letters.exam_csv, files=_ONE_CSV, named=r"(?<!c)mmlu", licence="MIT"
-    ),
-    "cmmlu": Suite(
-        "CMMLU",
-        "zh",
-        letters.exam_csv,
-        files=_ONE_CSV,
-        named=r"cmmlu",
-        licence="CC BY-NC-SA 4.0",
-    ),
-    "ceval": Suite(
-        "C-Eval",
-        "zh",
-        letters.exam_csv,
-        files=_ONE_CSV,
-        named=r"c-?eval",
-        split="val",  # the test split comes without answers
-        licence="CC BY-NC-SA 4.0",
-    ),
+    "mmlu": _exam("MMLU", "en", r"(?<!c)mmlu", "MIT"),
+    "cmmlu": _exam("CMMLU", "zh", r"cmmlu", "CC BY-NC-SA 4.0"),
+    # The test split comes without answers.
+    "ceval": _exam("C-Eval", "zh", r"c-?eval", "CC BY-NC-SA 4.0", split="val"),
     "agieval": Suite(
         "AGIEval v1",
         "zh",
@@ -112,77 +131,43 @@ SUITES = {
         shots=0,
         licence="research",
     ),
-    "arc": Suite(
+    "fewclue": Suite(
+        "FewCLUE",
+        "zh",
+        clue.fewclue,
+        files=rf"(?:^|/)(?P<subject>{'|'.join(clue.TASKS)})/(?P<split>test_public|train_0)\.json$",
+        named=r"fewclue",
+        split="test_public",
+        shots_from="train_0",
+        shots=0,
+        licence="research",
+    ),
+    "arc": _records(
         "ARC",
-        "en",
-        _records(published.arc),
-        files=rf"(?P<subject>ARC-Easy|ARC-Challenge)[-/_][^/]*?{_RECORDS}",
-        named=r"arc",
-        shots_from="train",
+        published.arc,
+        rf"(?P<subject>ARC-Easy|ARC-Challenge)[-/_][^/]*?{_RECORDS}",
+        *(r"arc", "CC BY-SA 4.0"),
+        split="test",
         shots=25,
-        licence="CC BY-SA 4.0",
     ),
-    "hellaswag": Suite(
-        "HellaSwag",
-        "en",
-        _records(published.hellaswag),
-        files=rf"(?:^|[/_]){_RECORDS}",
-        named=r"hellaswag",
-        split="dev",
-        shots_from="train",
+    "hellaswag": _records(
+        *("HellaSwag", published.hellaswag, rf"(?:^|[/_]){_RECORDS}", r"hellaswag", "MIT"),
         shots=10,
-        licence="MIT",
     ),
-    "truthfulqa-mc1": Suite(
-        "TruthfulQA MC1",
-        "en",
-        _records(published.truthfulqa("mc1_targets")),
-        files=r"(?:^|/)(?P<split>mc_task|validation)[^/]*\.(?:jsonl|json|parquet)$",
-        named=r"truthful",
-        split="dev",
-        shots=0,
-        licence="Apache-2.0",
-    ),
-    "truthfulqa-mc2": Suite(
-        "TruthfulQA MC2",
-        "en",
-        _records(published.truthfulqa("mc2_targets")),
-        files=r"(?:^|/)(?P<split>mc_task|validation)[^/]*\.(?:jsonl|json|parquet)$",
-        named=r"truthful",
-        split="dev",
-        shots=0,
-        licence="Apache-2.0",
-    ),
-    "winogrande": Suite(
+    "truthfulqa-mc1": _truthful(1),
+    "truthfulqa-mc2": _truthful(2),
+    "winogrande": _records(
         "WinoGrande",
-        "en",
-        _records(published.winogrande),
-        files=r"(?:^|/)(?P<split>dev|train_xl|train|validation)[^/]*\.(?:jsonl|parquet)$",
-        named=r"winogrande",
-        split="dev",
-        shots_from="train",
-        licence="Apache-2.0",
+        published.winogrande,
+        r"(?:^|/)(?P<split>dev|train_xl|train|validation)[^/]*\.(?:jsonl|parquet)$",
+        *(r"winogrande", "Apache-2.0"),
     ),
-    "gsm8k": Suite(
-        "GSM8K",
-        "en",
-        _records(published.gsm8k),
-        files=rf"(?:^|/){_RECORDS}",
-        named=r"gsm8k",
-        shots_from="train",
-        shots=8,
-        licence="MIT",
+    "gsm8k": _records(
+        *("GSM8K", published.gsm8k, rf"(?:^|/){_RECORDS}", r"gsm8k", "MIT"), split="test", shots=8
     ),
-    "drop": Suite(
-        "DROP",
-        "en",
-        _records(published.drop),
-        files=rf"(?:^|[/_]){_RECORDS}",
-        named=r"drop",
-        split="dev",
-        shots_from="train",
+    "drop": _records(
+        *("DROP", published.drop, rf"(?:^|[/_]){_RECORDS}", _DROP, "CC BY-SA 4.0"),
         shots=3,
-        licence="CC BY-SA 4.0",
         measure="exact match",
     ),
     "cmrc2018": Suite(
@@ -218,5 +203,6 @@ SUITES = {
         licence="MIT",
         measure="score",
     ),
-    "csv": Suite("your own csv", "en", letters.user_csv, files=r"\.csv$", named=r"$", shots=0),
+    "csv": _own("your own csv", "en"),
+    "csv-zh": _own("your own csv in Chinese", "zh"),
 }

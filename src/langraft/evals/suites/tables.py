@@ -50,13 +50,22 @@ def records(name: str, content: bytes) -> Iterator[Record]:
     if name.endswith(".parquet"):
         yield from _parquet(name, content)
     elif name.endswith(".jsonl"):
-        for number, line in enumerate(text_of(name, content).split("\n"), 1):
-            if line.strip():
-                yield f"{name}:{number}", _object(f"{name}:{number}", line)
+        yield from json_lines(name, content)
     else:
         tree = json_of(name, content)
         for number, record in enumerate(tree if isinstance(tree, list) else [tree]):
             yield f"{name}[{number}]", record
+
+
+def json_lines(name: str, content: bytes) -> Iterator[Record]:
+    """(place, record) of every line that is not empty, whatever the file's name ends in.
+
+    Raises:
+        BadInput: a line is no object.
+    """
+    for number, line in enumerate(text_of(name, content).split("\n"), 1):
+        if line.strip():
+            yield f"{name}:{number}", _object(f"{name}:{number}", line)
 
 
 def json_of(name: str, content: bytes) -> Any:

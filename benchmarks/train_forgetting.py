@@ -1,0 +1,121 @@
+"""What the forgetting meter's actions do on a real model: the grafted model of a finished run reads
+Chinese at a rate that harms its English, once with a fixed mix and once with each action.
+
+    python benchmarks/train_forgetting.py RUN [--json FILE] [--only fixed raise-replay lower-rate]
+
+RUN is a run of two languages, done up to its graft (`make demo` leaves one). Everything differs in
+the action alone: text, order, rate, schedule. Bits per byte are measured on the run's hold-out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from langraft.checkpoint.folder import load_model, load_tokenizer
+from langraft.core.metrics import read_metrics
+from langraft.data.frame import document_frame
+from langraft.pipeline.forgetting import Meter
+from langraft.pipeline.measure import bits_of
+from langraft.pipeline.pretrain import course_of
+from langraft.pipeline.run import METRICS, Run
+from langraft.pipeline.training import new_rows_of, place_of
+from langraft.pipeline.watch import Watch
+from langraft.recipe import Forgetting, Pretrain, load_recipe
+from langraft.tokenizer.encoder import load_encoder
+from langraft.train.pretrain import pretrain
+
+ACTIONS = {"fixed": "warn", "raise-replay": "raise-replay", "lower-rate": "lower-rate"}
+
+
+def run_in(finished: Path, out: Path, held_bytes: int) -> Run:
+    """A run that reads the finished one's corpus, tokenizer and graft, and writes into `out`."""
+    out.mkdir(parents=True)
+    for name in ("corpus", "tokenizer", "graft"):
+        (out / name).symlink_to((finished / name).resolve())
+    recipe = load_recipe(finished / "recipe.yaml")
+    assert recipe.eval is not None
+    short = recipe.eval.model_copy(update={"max_bytes": held_bytes})
+    return Run(recipe.model_copy(update={"eval": short}), finished, out)
+
+
+def taught(
+    this: Run, stage: Pretrain, rules: Forgetting, base: dict[str, float], action: str
+) -> dict[str, Any]:
+    """One training from the graft; what every evaluation found."""
+    source, folder = this.out / "graft", this.out / action
+    folder.mkdir()
+    model, course = load_model(source), course_of(this, stage, source)
+    old = tuple(this.sources(new=False))
+    acting = rules.model_copy(update={"on_breach": ACTIONS[action]})
+    meter, log = Meter(acting, base, old, old), this.log(action)
+    watch = Watch(this, stage, source, model, course, meter, folder, log)
+    watch(0, 0)
+    rows, place = new_rows_of(this, source), place_of(this)
+    done = pretrain(model, course, stage, rows, place, folder, log, watch)
+    log.close()
+    records = [r for r in read_metrics(this.out / METRICS) if r["stage"] == action]
+    seen = [record for record in records if "forgetting" in record]
+    return {
+        "worst_rise": max(record["forgetting"]["rise"] for record in seen),
+        "last_rise": seen[-1]["forgetting"]["rise"],
+        "bits": {"before": seen[0]["bits"], "after": seen[-1]["bits"]},
+        "mix": done.numbers["mix"],
+        "share_of_the_rate": records[-2]["share"],
+        "seen": [{k: r[k] for k in ("step", "bits", "forgetting")} for r in seen],
+    }
+
+
+def main() -> None:
+    """Measure the base, train once an action, print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="*", choices=ACTIONS, default=list(ACTIONS))
+    parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--evaluate", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--budget", type=float, default=0.03)
+    parser.add_argument("--held-bytes", type=int, default=4_000, help="of each language")
+    arguments = parser.parse_args()
+    stage = Pretrain(
+        name="chinese",
+        tokens=512 * arguments.steps,
+        lr=arguments.lr,
+        row_tokens=64,
+        batch_tokens=512,
+        mix={"zh": 0.95, "en": 0.05},
+        schedule="constant",
+        warmup=0.3,
+        evaluate=arguments.evaluate,
+        checkpoint_seconds=1e9,
+    )
+    rules = Forgetting(
+        max_rise=arguments.budget, act_at=0.3, replay_step=0.2, max_replay=0.6, rate_factor=0.5
+    )
+    with tempfile.TemporaryDirectory() as work:
+        this = run_in(arguments.run, Path(work) / "run", arguments.held_bytes)
+        frame = document_frame(load_tokenizer(this.base))
+        base = bits_of(this, load_model(this.base), load_encoder(this.base), frame, "base")
+        found: dict[str, Any] = {"base": base, "steps": arguments.steps, "lr": arguments.lr}
+        for action in arguments.only:
+            found[action] = taught(this, stage, rules, base, action)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(
+        f"{arguments.steps} steps of 512 tokens, lr {arguments.lr:g}, budget {rules.max_rise:.0%}"
+    )
+    for action in arguments.only:
+        row = found[action]
+        bits = " ".join(
+            f"{n} {row['bits']['before'][n]:.3f} -> {v:.3f}"
+            for n, v in row["bits"]["after"].items()
+        )
+        print(f"{action:14} worst rise {row['worst_rise']:+.1%}  {bits}  mix {row['mix']}")
+
+
+if __name__ == "__main__":
+    main()

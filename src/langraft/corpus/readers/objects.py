@@ -1,0 +1,69 @@
+"""JSON lines by the block: arrow parses them, unless something about them needs a closer look."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.readers.lines import LONGEST, Block
+from langraft.corpus.readers.records import Run
+
+LINE_END, RETURN, OPENING, CLOSING = b"\n\r{}"
+
+
+def objects(block: Block, text_key: str) -> Run | None:
+    """The texts of a block of which every line is an object with a string under `text_key`.
+
+    Returns:
+        None where that is not so, or arrow cannot tell: the block is for `json.loads`, line by
+        line, which names what is wrong.
+    """
+    data = block.data
+    many = _lines(data)
+    if len(data) > LONGEST or not many:
+        return None
+    schema = pa.schema([(text_key, pa.large_string())])
+    try:
+        _utf8(data)
+        table = pa.json.read_json(
+            pa.BufferReader(data),
+            pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+    column = table.column(0).combine_chunks()
+    if len(column) != many or column.null_count:
+        return None
+    return Run(Texts.of_arrow(column), block.number + 1 + np.arange(many))
+
+
+def _lines(data: bytes) -> int:
+    """How many lines there are if each begins and ends as an object does, else 0.
+
+    An object that goes on in the next line could not: what stands there would be a comma or a
+    closing bracket. So if arrow finds as many objects as lines, it found one in each.
+    """
+    if not data:
+        return 0
+    found = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(found == LINE_END)
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.append(0, ends[:-1] + 1)
+    last = found[ends - 1]
+    last = np.where(last == RETURN, found[np.maximum(ends - 2, 0)], last)
+    well = (found[starts] == OPENING).all() and (last == CLOSING).all()
+    return len(ends) if well else 0
+
+
+def _utf8(data: bytes) -> None:
+    """Arrow does not look at the bytes of fields that it passes over.
+
+    Raises:
+        pa.ArrowInvalid: they are not UTF-8.
+    """
+    ends = pa.py_buffer(np.array([0, len(data)], np.int64))
+    pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
