@@ -175,6 +175,8 @@ def _takes(found: dict[str, Any]) -> str:
     if either := found.get("anyOf") or found.get("oneOf"):
         kinds = dict.fromkeys(_takes(o) for o in either if o.get("type") != "null")
         return " or ".join(kinds)
+    if "prefixItems" in found:
+        return " and ".join(_takes(item) for item in found["prefixItems"])
     if found["type"] == "array":
         return f"list of {_takes(found['items'])}".replace("of a section", "of sections")
     if found["type"] == "object":

@@ -65,7 +65,7 @@ def build_sandbox(folder: Path) -> Path:
     (folder / "zh.txt").write_text(records(folder / "zh.jsonl")[0]["text"], encoding="utf-8")
     talks = [
         {"instruction": f"What is {n} and {n}?", "input": "", "output": f"It is {2 * n}."}
-        for n in range(40)
+        for n in range(320)
     ]
     for name in ("my.json", "oaast_sft_zh.json"):
         (folder / name).write_text(json.dumps(talks), encoding="utf-8")
