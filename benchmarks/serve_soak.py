@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import collections
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -91,7 +90,7 @@ async def main() -> None:
     options = parser.parse_args()
     results: collections.Counter[str] = collections.Counter()
     memory: list[float] = []
-    async with ours(options.file, options.slots) as (place, headers):
+    async with ours(options.file, options.slots) as (place, headers, server):
         limits = httpx2.Limits(max_connections=options.clients)
         async with httpx2.AsyncClient(headers=headers, timeout=300, limits=limits) as http:
             end = time.monotonic() + options.seconds
@@ -104,13 +103,6 @@ async def main() -> None:
                     turn += 1
 
             async def watch() -> None:
-                server = int(
-                    subprocess.run(
-                        ["pgrep", "-P", str(os.getpid()), "-f", "langraft serve"],
-                        capture_output=True,
-                        text=True,
-                    ).stdout.split()[0]
-                )
                 while time.monotonic() < end:
                     memory.append(resident(server))
                     await asyncio.sleep(1)

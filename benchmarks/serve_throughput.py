@@ -6,7 +6,8 @@ Both run the same worker process with the same settings and 16 slots, and wait b
 while the other is asked: in each of `--rounds` rounds either answers every number of clients, who
 stream one completion after another, each over a connection of its own, since xllamacpp's server
 closes kept ones under a client that uses them. A round's ratio is taken by itself, and the median
-of the rounds is what is said, so that other work on the machine weighs on both sides.
+of the rounds is what is said, so that other work on the machine weighs on both sides. Processor
+time a token is that of the server and its engine together.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -34,7 +36,7 @@ FRESH = httpx2.Limits(max_keepalive_connections=0)
 
 
 @contextlib.asynccontextmanager
-async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
+async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str], int]]:
     """`langraft serve`, as a user starts it."""
     command = [sys.executable, "-m", "langraft", "serve", str(file), "--port", "0", "--name", "m"]
     process = subprocess.Popen(
@@ -49,14 +51,14 @@ async def ours(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str
     place = said.split("(API:")[1].strip().removesuffix("/v1)")
     try:
         await ready(place, {})
-        yield place, {}
+        yield place, {}, process.pid
     finally:
         process.terminate()
         process.wait()
 
 
 @contextlib.asynccontextmanager
-async def direct(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str]]]:
+async def direct(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, str], int]]:
     """xllamacpp's server, in the same process that our engine uses."""
     settings = SETTINGS | {"model": str(file), "context": 512, "slots": slots, "key": "k"}
     process = subprocess.Popen(
@@ -74,7 +76,7 @@ async def direct(file: Path, slots: int) -> AsyncIterator[tuple[str, dict[str, s
     headers = {"Authorization": "Bearer k"}
     try:
         await ready(place, headers)
-        yield place, headers
+        yield place, headers, process.pid
     finally:
         process.stdin.close()
         process.wait()
@@ -115,26 +117,46 @@ async def one(http: httpx2.AsyncClient, place: str, tokens: int) -> tuple[int, f
     return count, first
 
 
+def processor_seconds(process: int) -> float:
+    """Processor time so far of a process and its children."""
+    children = [
+        child
+        for path in Path(f"/proc/{process}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+    ticks = 0
+    for one_of in (process, *children):
+        fields = Path(f"/proc/{one_of}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @dataclasses.dataclass
 class Side:
     """One of the two servers, and what was seen of it."""
 
     http: httpx2.AsyncClient
     place: str
+    process: int
+    spent: dict[int, list[float]] = dataclasses.field(default_factory=dict)
     rates: dict[int, list[float]] = dataclasses.field(default_factory=dict)
     firsts: list[float] = dataclasses.field(default_factory=list)
 
     async def load(self, count: int, tokens: int, each: int) -> None:
-        """Let `count` clients stream `each` completions; keep the tokens a second."""
+        """Let `count` clients stream `each` completions; keep the tokens a second and the
+        milliseconds of processor time a token.
+        """
 
         async def client() -> list[tuple[int, float]]:
             return [await one(self.http, self.place, tokens) for _ in range(each)]
 
-        started = time.perf_counter()
+        started, before = time.perf_counter(), processor_seconds(self.process)
         answers = await asyncio.gather(*[client() for _ in range(count)])
         seconds = time.perf_counter() - started
         made = sum(n for done in answers for n, _ in done)
         self.rates.setdefault(count, []).append(made / seconds)
+        spent = processor_seconds(self.process) - before
+        self.spent.setdefault(count, []).append(1e3 * spent / made)
         if count == 1:
             self.firsts += [first for done in answers for _, first in done]
 
@@ -146,9 +168,9 @@ async def compare(
     async with contextlib.AsyncExitStack() as stack:
         sides = []
         for server in (ours, direct):
-            place, headers = await stack.enter_async_context(server(file, max(clients)))
+            place, headers, process = await stack.enter_async_context(server(file, max(clients)))
             http = httpx2.AsyncClient(headers=headers, timeout=300, limits=FRESH)
-            sides.append(Side(await stack.enter_async_context(http), place))
+            sides.append(Side(await stack.enter_async_context(http), place, process))
             await one(sides[-1].http, place, 4)
         for number in range(rounds):
             for count in clients:
@@ -173,11 +195,18 @@ async def main() -> None:
     for count in clients:
         a, b = mine.rates[count], peer.rates[count]
         ratios = [x / y for x, y in zip(a, b, strict=True)]
-        found[f"{count} clients"] = {"ours": a, "direct": b, "ratio": statistics.median(ratios)}
+        spent = [statistics.median(side.spent[count]) for side in (mine, peer)]
+        found[f"{count} clients"] = {
+            "ours": a,
+            "direct": b,
+            "ratio": statistics.median(ratios),
+            "processor_ms_a_token": spent,
+        }
         print(
             f"{count} clients: {statistics.median(a):.1f} tokens/s against "
             f"{statistics.median(b):.1f}: {statistics.median(ratios):.3f}x "
-            f"({min(ratios):.3f} to {max(ratios):.3f})"
+            f"({min(ratios):.3f} to {max(ratios):.3f}); processor time a token {spent[0]:.2f} ms "
+            f"against {spent[1]:.2f}"
         )
     if 1 in clients:
         a, b = (statistics.median(side.firsts) * 1e3 for side in (mine, peer))
