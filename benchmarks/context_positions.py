@@ -33,16 +33,15 @@ from langraft.tokenizer.encoder import load_encoder
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = ROOT.parent / "shared" / "material" / "corpora"
 VOCABULARY, BATCH_TOKENS = 2_048, 4_096
-BYTES_A_TOKEN = 4  # no fewer texts than this allows; BPE of this size takes 3 to 4
-TEXTS, SPANS = 16, 2
+TEXTS = 24
 
 
-def documents(material: Path, size: int) -> tuple[list[str], list[str]]:
-    """Textbook pages laid end to end in documents of `size` bytes: to learn from, and held out."""
+def documents(material: Path) -> tuple[list[str], list[str]]:
+    """Textbook pages laid end to end in long documents: to learn from, and held out."""
     with open_binary(material / "en" / "openstax_biology.jsonl.zst") as stream:
-        text = "\n\n".join(json.loads(line)["text"] for line in stream)
-    joined = [text[i : i + size] for i in range(0, len(text) - size, size)]
-    return [t for i, t in enumerate(joined) if i % 4], joined[::4]
+        texts = [json.loads(line)["text"] for line in stream]
+    joined = ["\n\n".join(texts[i : i + 4]) for i in range(0, len(texts), 4)]
+    return [t for i, t in enumerate(joined) if i % 8], joined[::8]
 
 
 def train(folder: Path, texts: list[str], trained: int, steps: int) -> None:
@@ -99,7 +98,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     trained = arguments.trained
-    learn, held = documents(arguments.material, 4 * trained * BYTES_A_TOKEN)
+    learn, held = documents(arguments.material)
     base = arguments.work / f"trained-{trained}-{arguments.steps}"
     if not (base / "model.safetensors").exists():
         train(base, learn, trained, arguments.steps)
@@ -107,7 +106,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     for times in (2, 4):
         length = times * trained
-        bounds = edges(length, SPANS * times)
+        bounds = edges(length, 2 * times)
         texts = stretches(encoder.encode_batch(held), 0, length, TEXTS)
         print(f"\n{times}x, {len(texts)} texts of {length} tokens\n")
         spans = [f"{a} to {b - 1}" for a, b in itertools.pairwise(bounds)]
