@@ -162,8 +162,12 @@ class Reader:
 
     def notes(self) -> list[dict[str, Any]]:
         """What the steps noted of every document."""
-        found = self._gathered("notes", self._documents.note, self._documents.note_size)
-        return [json.loads(note) for note in found]
+        sizes = self._documents.note_size
+        written = self._gathered("notes", self._documents.note, sizes)
+        found: list[dict[str, Any]] = [{} for _ in range(len(sizes))]
+        for number in np.flatnonzero(sizes).tolist():
+            found[number] = json.loads(written.encoded(number))
+        return found
 
     def _gathered(self, kind: str, start: Numbers, size: Numbers) -> Texts:
         """A stretch of its shard for every document; of each shard only what is wanted is read."""

@@ -78,8 +78,8 @@ def band_pairs(
 def _confirmed(
     order: Any, starts: Any, agreement: Any, least: Any, giant: Any, centres: Any
 ) -> Any:
-    """In each bucket the first member is compared with all others; those unlike it form the next
-    round, with the first of them in the middle.
+    """In a bucket of at most `centres` members every one is compared with every other. In a larger
+    one the first is compared with all others, and those unlike it form the next round.
     """
     room = np.int64(1024)
     pairs = np.empty((room, 2), np.int64)
@@ -88,6 +88,7 @@ def _confirmed(
         members = order[starts[bucket] : starts[bucket + 1]].copy()
         left = len(members)
         rounds = 1 if left > giant else centres
+        small = left <= centres
         while left > 1 and rounds:
             rounds -= 1
             centre = members[0]
@@ -97,15 +98,17 @@ def _confirmed(
                 for lane in range(agreement.shape[1]):
                     equal += agreement[centre, lane] == agreement[members[place], lane]
                 compared += 1
-                if equal < least:
-                    members[unlike] = members[place]
+                member = members[place]
+                if small or equal < least:
+                    members[unlike] = member
                     unlike += 1
+                if equal < least:
                     continue
                 if found == room:
                     grown = np.empty((2 * room, 2), np.int64)
                     grown[:room] = pairs
                     pairs, room = grown, 2 * room
-                pairs[found, 0], pairs[found, 1] = centre, members[place]
+                pairs[found, 0], pairs[found, 1] = centre, member
                 found += 1
             left = unlike
     return pairs[:found].copy(), compared

@@ -51,7 +51,7 @@ def clean_part(plan: Plan, name: str) -> str:
     columns = _fingerprints(plan, batch.texts)
     account.step("sign").seconds = time.thread_time() - started
     folder = plan.work / "clean"
-    noted = Texts.of(json.dumps(note, ensure_ascii=False) for note in batch.notes)
+    noted = Texts.of(json.dumps(note, ensure_ascii=False) if note else "" for note in batch.notes)
     with appearing(folder / f"{name}.notes") as path:
         path.write_bytes(noted.data.data)
     store_texts(

@@ -61,8 +61,9 @@ def bar_chart(
         )
     every = max(1, -(-len(edges) // 8))
     for place in range(0, len(edges), every):
-        label = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-        parts.append(label.format(round(LEFT + place * step, 1), bottom + 21, _edge(edges[place])))
+        label = Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>')
+        at, anchor = round(LEFT + place * step, 1), "end" if place == len(counts) else "middle"
+        parts.append(label.format(at, bottom + 21, anchor, _edge(edges[place])))
     name = unit + (", doubling from bar to bar" if logarithmic else "")
     axis = Markup('<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>')
     parts.append(axis.format(WIDTH - RIGHT, HEIGHT - 6, name))

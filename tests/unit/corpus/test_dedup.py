@@ -137,7 +137,14 @@ def test_a_shared_band_alone_joins_nothing() -> None:
     pairs, compared, giant = band_pairs(
         np.array([7, 7, 7, 7], np.uint64), np.arange(4), agreement, 0.7
     )
-    assert pairs.tolist() == [[1, 3]] and compared == 3 + 2 + 0 and giant == []
+    assert pairs.tolist() == [[1, 3]] and compared == 3 + 2 + 1 and giant == []
+
+
+def test_one_that_is_like_the_first_is_still_compared_with_the_rest() -> None:
+    agreement = np.zeros((3, 100), np.uint16)
+    agreement[1, :25], agreement[2, :50] = 1, 1  # 75 % of each and the next, 50 % of first and last
+    pairs, _, _ = band_pairs(np.zeros(3, np.uint64), np.arange(3), agreement, 0.7)
+    assert pairs.tolist() == [[0, 1], [1, 2]]
 
 
 def test_giant_buckets_are_compared_once_and_reported() -> None:
