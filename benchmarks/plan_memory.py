@@ -7,7 +7,7 @@ process of its own. Once every allocation of a tensor is noted: their highest su
 calls its peak of allocated memory; the plan without its margin should be within a tenth of
 it. Once the process's highest resident size is taken, less the size before the model exists (a tiny
 model has gone the same way before, so that libraries are loaded): beside tensors that is what the C
-library keeps in fragments and what products pack, for which the plan has a margin.
+library keeps of freed blocks and what products pack, for which the plan has a margin.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def stage_of(case: dict[str, Any]) -> Any:
 
 def planned(size: Size, case: dict[str, Any]) -> Any:
     """The plan's parts."""
-    from langraft.plan.devices import HOST_MARGIN
+    from langraft.plan.devices import HOST_KEPT
     from langraft.plan.memory import training_memory
     from langraft.plan.shape import Shape
     from langraft.plan.stages import setting_of
@@ -188,7 +188,7 @@ def planned(size: Size, case: dict[str, Any]) -> Any:
         frozen=case.get("frozen", "fp32"),
     )
     setting = dataclasses.replace(setting_of(stage_of(case), shape, hardware, 1, 1), host=True)
-    return training_memory(shape, setting, margin=HOST_MARGIN)
+    return training_memory(shape, setting, HOST_KEPT)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ import difflib
 from langraft.core.compute import PEAK
 from langraft.core.errors import BadInput
 from langraft.core.hardware import Cpu, this_cpu
-from langraft.plan.memory import MARGIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Device:
         source: where memory and peak are stated.
         bf16: whether it has instructions for products in bfloat16; without, `precision: auto`
             computes in 32 bit.
-        margin: what its allocator wastes, as a share of what is used.
         host: a processor, not an accelerator.
     """
 
@@ -35,7 +33,6 @@ class Device:
     context: float
     source: str
     bf16: bool = True
-    margin: float = MARGIN
     host: bool = False
 
 
@@ -52,7 +49,9 @@ _V100, _A100, _A800, _H100, _H200, _L40S, _4090, _3090 = (
     PEAK[name] for name in ("V100", "A100", "A800", "H100", "H200", "L40S", "RTX 4090", "RTX 3090")
 )
 GB, GIB = 1e9, 2.0**30
-HOST_MARGIN = 0.25  # the C library keeps what it frees: docs/numbers.md, plan's memory
+# Of a processor: the libraries, and what the C library keeps of freed blocks and products pack,
+# measured beside tensors (docs/numbers.md, the plan's memory).
+LIBRARIES, HOST_KEPT = 0.5 * GB, 0.33 * GB
 DEVICES = {
     "v100-16g": Device("V100 16 GB", 16 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
     "v100-32g": Device("V100 32 GB", 32 * GIB, _V100, _VOLTA, 0.5 * GB, "V100 data sheet, SXM2"),
@@ -131,10 +130,9 @@ def cpu(machine: Cpu) -> Device:
         machine.memory,
         peak,
         _CORES,
-        0.5 * GB,
+        LIBRARIES + HOST_KEPT,
         source,
         bf16="bf16" in best,
-        margin=HOST_MARGIN,
         host=True,
     )
 

@@ -31,7 +31,7 @@ def memory_grid(
             for checkpointing in CHECKPOINTINGS:
                 way = dataclasses.replace(asked, shards=shards, checkpointing=checkpointing)
                 device = machine.device
-                memory = training_memory(grown.grown, way, device.context, device.margin)
+                memory = training_memory(grown.grown, way, device.context)
                 found.append(
                     {
                         "devices": count,

@@ -16,7 +16,7 @@ Train = Literal["new-rows", "embeddings", "full", "lora", "layers"]
 Precision = Literal["bf16", "fp32"]
 Checkpointing = Literal["none", "selective", "full"]
 
-CHUNK = 512  # rows whose logits exist at one time (train.loss)
+CHUNK = 256  # rows whose logits exist at one time (train.loss)
 MOMENTS = {"fp32": 8.0, "bf16": 4.0, "8bit": 2.0 + 2 * 4 / 256}  # bytes a weight; a scale a block
 CODED = {"int8": 1 + 4 / 64, "nf4": 0.5 + 4 / 64}  # bytes a weight; a scale for 64
 SLICE = 1 << 24  # numbers of a moment that are worked on at one time (train.moments)
@@ -173,9 +173,7 @@ def update(shape: Shape, setting: Setting) -> float:
     return float(UPDATING[setting.states] * min(SLICE, largest / setting.shards))
 
 
-def training_memory(
-    shape: Shape, setting: Setting, context: float = 0.0, margin: float = MARGIN
-) -> Memory:
+def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Memory:
     """What one device holds at the fullest moment of a step.
 
     Three moments compete: the end of the forward pass, when all activations and the loss are there
@@ -183,8 +181,7 @@ def training_memory(
     one block's activations; and the update of the moments.
 
     Args:
-        context: bytes that are taken before the first tensor.
-        margin: what the allocator wastes, as a share of the rest.
+        context: bytes that are taken beside tensors.
     """
     learning = setting.learning + setting.matrices * shape.matrix
     frozen = shape.parameters - min(learning, shape.parameters)
@@ -205,7 +202,7 @@ def training_memory(
     updating = (gradients, update(shape, setting), 0.0)
     fullest = max(forward, backward, updating, key=sum)
     used = weights + moments + sum(fullest)
-    return Memory(weights, fullest[0], moments, fullest[1], fullest[2], margin * used + context)
+    return Memory(weights, fullest[0], moments, fullest[1], fullest[2], MARGIN * used + context)
 
 
 def stored_memory(shape: Shape, setting: Setting) -> float:

@@ -40,7 +40,7 @@ def choices(shape: Shape, asked: Setting, device: Device, group: int, row: int) 
     """
     found = []
     for setting in _ways(asked, group, row):
-        memory = training_memory(shape, setting, device.context, device.margin)
+        memory = training_memory(shape, setting, device.context)
         found.append(Choice(setting, memory, memory.total <= device.memory))
     return found
 
@@ -82,7 +82,7 @@ def fewest_devices(
         trial = dataclasses.replace(
             asked, shards=group, checkpointing="full", micro_tokens=row, accumulates=True
         )
-        if training_memory(shape, trial, device.context, device.margin).total <= device.memory:
+        if training_memory(shape, trial, device.context).total <= device.memory:
             return group
         group *= 2
     return None

@@ -12,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from langraft.plan.memory import (
+    CHUNK,
     CODED,
     KEPT,
     Setting,
@@ -25,6 +26,7 @@ from langraft.plan.shape import KNOWN, Shape
 from langraft.plan.stages import setting_of
 from langraft.recipe import Hardware, Pretrain
 from langraft.train.frozen import CodedLinear
+from langraft.train.loss import CHUNK_ROWS
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SIZES = {"hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 6}
@@ -153,10 +155,11 @@ def test_a_recipe_codes_the_layers_under_its_adapter() -> None:
 
 def test_what_a_chunk_of_logits_takes() -> None:
     """Half precision: the gradient of the matrix in 32 bit, its copy in 16, and whichever is more:
-    512 rows twice in 32 bit, or once in 16 beside a product like the matrix.
+    256 rows twice in 32 bit, or once in 16 beside a product like the matrix.
     """
+    assert CHUNK == CHUNK_ROWS
     shape, setting = llama()
-    chunk, states = 512 * shape.rows, 3 * 2 * shape.hidden * setting.micro_tokens
+    chunk, states = 256 * shape.rows, 3 * 2 * shape.hidden * setting.micro_tokens
     device = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 2 * shape.matrix)
     assert logits(shape, setting) == device + states
     host = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 6 * shape.matrix)

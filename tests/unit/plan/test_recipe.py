@@ -161,6 +161,7 @@ def test_the_verb(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--device", "h10"], "did you mean h100"),
+        (["--set", "pretrain.0.tokens=0"], "pretrain.0.tokens: Input should be greater than 0"),
         (["--device", "24:"], "MEMORY_GB:PEAK_TFLOPS"),
         (["--price", "0"], "costs more than nothing"),
         (["--inside", "nvlink"], "there are nvlink3"),
