@@ -55,6 +55,12 @@ class Block:
         return f"{self.page}:{self.line}"
 
     @property
+    def is_shell(self) -> bool:
+        """Whether it holds commands: by its language, or where it names none, by its first word."""
+        first = (self.text.split() or [""])[0]
+        return self.language in SHELLS or (not self.language and first in PROGRAMS)
+
+    @property
     def commands(self) -> list[list[str]]:
         """The words of every command; shell variables are filled in, outputs left out."""
         return [words for words, _ in self.steps]
@@ -101,8 +107,7 @@ def all_blocks() -> list[Block]:
 def _commands(block: Block) -> Iterator[tuple[list[str], bool]]:
     lines = re.sub(r"\\\n\s*", " ", block.text).splitlines()
     prompted = any(line.startswith("$ ") for line in lines)
-    first = lines[0].split() if lines and lines[0].split() else [""]
-    if block.language not in SHELLS and not (not block.language and first[0] in PROGRAMS):
+    if not block.is_shell:
         return
     variables: dict[str, str] = {}
     for line, answered in zip(lines, [*lines[1:], ""], strict=True):

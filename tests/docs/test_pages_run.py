@@ -35,7 +35,7 @@ def after(master: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_page(page: str, folder: Path) -> Sandbox:
     reader = Sandbox(folder)
     for block in blocks_of(page):
-        if (block.commands or "file" in block.notes) and "not run" not in block.notes:
+        if (block.is_shell or "file" in block.notes) and "not run" not in block.notes:
             reader.run_block(block)
     return reader
 
@@ -52,7 +52,7 @@ def test_first_pages(page: str, master: Path, tmp_path: Path) -> None:
 @pytest.mark.slow  # some eighty commands, each on a model of its own: two minutes
 @pytest.mark.parametrize("page", AFTER_QUICKSTART)
 def test_every_other_page(page: str, after: Path, tmp_path: Path) -> None:
-    if not any(block.commands for block in blocks_of(page)):
+    if not any(block.is_shell for block in blocks_of(page)):
         pytest.skip("a page without commands")
     folder = tmp_path / "reader"
     shutil.copytree(after, folder, symlinks=True)
