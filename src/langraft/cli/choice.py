@@ -74,6 +74,7 @@ def eval_choice(
     from langraft.checkpoint.bases import resolve_base
     from langraft.evals.open import open_reader, results_folder
     from langraft.evals.ranks import joined
+    from langraft.evals.suite import evaluate
 
     settings = {"shots": shots, "split": split, "subjects": subject or (), "limit": limit}
     asked = _asked(suite, data, protocol or [], choices, **settings, seed=seed)
@@ -85,8 +86,6 @@ def eval_choice(
             results = out or results_folder(reader, exam, name)
             if out and len(asked) > 1:
                 results = out / f"{exam.suite}-{name}"
-            from langraft.evals.suite import evaluate
-
             summary = evaluate(reader, exam, name, results, ranks)
             if ranks.rank == 0:
                 found.append(_told(summary, exam, results, corpus))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from langraft.evals.suites.question import LETTERS, Question, Subject
+from langraft.evals.suites.question import LETTERS, Question, Subject, of_split
 from langraft.evals.suites.tables import field, json_lines
 
 
@@ -80,11 +80,7 @@ def fewclue(
                 parts.setdefault(key, {}).setdefault(part, []).append(question)
             elif part == split:
                 lost.setdefault(key, Counter())[question] += 1
-    return [
-        Subject(key, by_split[split], by_split.get(shots, []), lost.get(key, {}))
-        for key, by_split in sorted(parts.items())
-        if split in by_split
-    ]
+    return of_split(parts, split, shots, lost)
 
 
 def _question(place: str, record: Mapping[str, Any], task: Task) -> Question | str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from langraft.core.errors import BadInput
-from langraft.evals.suites.question import LETTERS, Question, Subject
+from langraft.evals.suites.question import LETTERS, Question, Subject, of_split
 from langraft.evals.suites.tables import Record, field, json_of, records
 
 Convert = Callable[[str, Mapping[str, Any]], "Question | str"]
@@ -46,11 +46,7 @@ def record_suite(
                 parts.setdefault(key, {}).setdefault(part, []).append(question)
             elif part == split:
                 lost.setdefault(key, Counter())[question] += 1
-    return [
-        Subject(key, by_split.get(split, []), by_split.get(shots, []), lost.get(key, {}))
-        for key, by_split in sorted(parts.items())
-        if split in by_split
-    ]
+    return of_split(parts, split, shots, lost)
 
 
 SPLITS = {

@@ -58,3 +58,22 @@ class Subject:
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     measure: str = ""
     new_tokens: int = 0
+
+
+def of_split(
+    parts: Mapping[str, Mapping[str, Sequence[Question]]],
+    split: str,
+    shots: str,
+    lost: Mapping[str, Mapping[str, int]],
+) -> list[Subject]:
+    """The subjects that have the split, from questions by subject and split.
+
+    Args:
+        split, shots: the splits to score and to take worked examples from.
+        lost: by subject, how many items of the split cannot be scored, by reason.
+    """
+    return [
+        Subject(key, by_split[split], by_split.get(shots, []), lost.get(key, {}))
+        for key, by_split in sorted(parts.items())
+        if split in by_split
+    ]

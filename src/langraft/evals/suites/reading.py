@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from langraft.core.errors import BadInput
-from langraft.evals.suites.question import Question, Subject
+from langraft.evals.suites.question import Question, Subject, of_split
 from langraft.evals.suites.tables import field, json_of, records
 
 PROMPTS = "dataset2prompt.json"
@@ -65,11 +65,7 @@ def squad(
         groups = found.groupdict()
         part, key = groups.get("split") or split, groups.get("subject") or "all"
         parts.setdefault(key.lower(), {})[part.lower()] = _squad_questions(name, content)
-    return [
-        Subject(key, by_split[split], by_split.get(shots, []))
-        for key, by_split in sorted(parts.items())
-        if split in by_split
-    ]
+    return of_split(parts, split, shots, {})
 
 
 def _squad_questions(name: str, content: bytes) -> list[Question]:
