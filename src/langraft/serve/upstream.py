@@ -14,6 +14,8 @@ from langraft.serve.engine import EngineError
 
 CONNECT_SECONDS = 5.0
 LONGEST_LINE = 1 << 24
+# llama.cpp's server has so many threads beside those of its slots, and lets few connections wait.
+CALLS = 8
 DEAD = "the engine stopped while it worked on this request; it is being restarted, try again"
 
 
@@ -22,14 +24,15 @@ class Upstream:
 
     def __init__(self, host: str, port: int, key: str) -> None:
         self._host, self._port, self._key = host, port, key
+        self._calls = asyncio.Semaphore(CALLS)
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON.
+        """The answer's JSON; at most CALLS at a time, the others wait here.
 
         Raises:
             EngineError: the server refused, or its process is gone.
         """
-        async with self._open(method, path, body) as (status, chunks):
+        async with self._calls, self._open(method, path, body) as (status, chunks):
             content = b"".join([chunk async for chunk in chunks])
         if status >= 400:
             raise _refusal(status, content)

@@ -8,6 +8,8 @@ import json
 import sys
 from typing import Any
 
+from langraft.serve.upstream import CALLS
+
 SETTINGS: dict[str, Any] = {
     "context": 4_096,
     "slots": 4,
@@ -39,7 +41,7 @@ def main() -> None:
     params.api_keys = [settings["key"]]
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_threads_http = settings["slots"] + 8
+    params.n_threads_http = settings["slots"] + CALLS
     params.use_jinja = True
     params.ui = False
     server = xllamacpp.Server(params)
