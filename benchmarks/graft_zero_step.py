@@ -25,6 +25,8 @@ from graft_bench import english, options, prepare
 from langraft.pipeline.one_graft import NEW, OLD, graft_once
 from langraft.tokenizer.encoder import load_encoder
 
+OLD_DOCUMENTS = 100  # to learn from
+
 
 def line(name: str, bits: dict[str, float], base: dict[str, float], more: str) -> str:
     """One row of the table."""
@@ -39,6 +41,7 @@ def main() -> None:
     """Print the table."""
     arguments = parse()
     ground = prepare(arguments)
+    old, old_held = english(arguments.material)
     out = ground.place / "scored"
     out.mkdir(exist_ok=True)
     begun = time.monotonic()
@@ -46,7 +49,8 @@ def main() -> None:
         dataclasses.replace(
             ground.wish(out / "model", arguments.starts, arguments.set),
             held=ground.held,
-            old_texts=english(arguments.material)[1],
+            old_texts=old[:OLD_DOCUMENTS],
+            old_held=old_held,
             score=True,
             words=arguments.words,
             untie=not arguments.tie,
