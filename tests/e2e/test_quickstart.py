@@ -63,7 +63,13 @@ def test_the_model_is_an_ordinary_folder(done: Path) -> None:
     ids = tokenizer("中华人民共和国", add_special_tokens=False).input_ids
     assert max(ids) >= 600
     assert tokenizer.decode(ids) == "中华人民共和国"
-    assert {p.suffix for p in folder.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt", ".md"}
+    assert {p.suffix for p in folder.iterdir()} <= {
+        ".json",
+        ".safetensors",
+        ".jinja",
+        ".txt",
+        ".md",
+    }
 
 
 def test_training_and_holdout_share_no_document(done: Path) -> None:
