@@ -25,8 +25,6 @@ from graft_bench import english, options, prepare
 from langraft.pipeline.one_graft import NEW, OLD, graft_once
 from langraft.tokenizer.encoder import load_encoder
 
-OLD_DOCUMENTS = 100  # to learn from
-
 
 def line(name: str, bits: dict[str, float], base: dict[str, float], more: str) -> str:
     """One row of the table."""
@@ -41,7 +39,6 @@ def main() -> None:
     """Print the table."""
     arguments = parse()
     ground = prepare(arguments)
-    old, old_held = english(arguments.material)
     out = ground.place / "scored"
     out.mkdir(exist_ok=True)
     begun = time.monotonic()
@@ -49,8 +46,7 @@ def main() -> None:
         dataclasses.replace(
             ground.wish(out / "model", arguments.starts, arguments.set),
             held=ground.held,
-            old_texts=old[:OLD_DOCUMENTS],
-            old_held=old_held,
+            old_texts=english(arguments.material)[1],
             score=True,
             words=arguments.words,
             untie=not arguments.tie,

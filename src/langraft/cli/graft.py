@@ -33,9 +33,7 @@ def graft_command(
     out: Out,
     init: Init = None,
     text: Annotated[Some, typer.Option(help="text in the new language to learn from")] = None,
-    old_text: Annotated[
-        Some, typer.Option(help="text in an old language, to leave it as it is")
-    ] = None,
+    old_text: Annotated[Some, typer.Option(help="text in an old language, only scored")] = None,
     held: Annotated[Some, typer.Option(help="text to score; else part of --text is kept")] = None,
     score: Annotated[bool, typer.Option("--score", help="bits per byte of every start")] = False,
     words: Annotated[Place, typer.Option(help="bilingual word list, for align")] = None,

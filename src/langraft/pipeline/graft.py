@@ -75,9 +75,7 @@ def _graft(this: Run, graft: Graft, pad_to: int, folder: Path) -> dict[str, Any]
     untie = untie and bool(added)
     before = _judged(this, model, base, frame) if judged and added else {}
     model = add_rows(model, known.subtokens, first=base.size, rows=rows, untie=untie)
-    old = [t for source in this.sources(new=False) for t in this.texts("train", source)]
-    old = set_apart(old)[0] if judged else old
-    reader = Reader(base, extended, frame, learnt, this.device, this.recipe.seed, old)
+    reader = Reader(base, extended, frame, learnt, this.device, this.recipe.seed)
     bed = Bed(model, known, base.size, reader, graft.distil, folder, this.out / METRICS)
     results: dict[str, Any] = {"method": graft.init, "untied": untie, "added_rows": added}
     if covered:

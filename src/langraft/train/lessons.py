@@ -31,7 +31,6 @@ LESSON_CHARACTERS = 150  # short ones show more of the rare pieces, and cost les
 READING_CHARACTERS = 500
 AT_ONCE_CHARACTERS = 1_500
 SAMPLE_CHARACTERS = 2_000_000
-OLD_EVERY = 8  # one reading in so many is of an old language
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,6 @@ class Reader:
         base, extended: the two tokenizers.
         frame: the tokens around a document.
         texts: documents in the new language.
-        old: documents in others; output rows learn from them where they must stay silent.
         device: where the base computes.
         seed: decides the order of reading and learning.
     """
@@ -82,7 +80,6 @@ class Reader:
     texts: Sequence[str]
     device: Device
     seed: int
-    old: Sequence[str] = ()
 
 
 @contextlib.contextmanager
@@ -197,20 +194,13 @@ def observe(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
 
 
 def recite(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
-    """The grafted model reads in the new tokens, old languages among them; all its last states
-    are kept.
-    """
+    """The grafted model reads in the new tokens; all its last states are kept."""
 
     def lesson(text: str) -> tuple[list[int], list[int], list[int]]:
         new = reader.extended.encode(text)
         return new, new, list(range(len(new) + 1))
 
-    new, old = (
-        lesson_texts(t, reader.seed, READING_CHARACTERS) for t in (reader.texts, reader.old)
-    )
-    for place, text in zip(range(OLD_EVERY - 1, len(new), OLD_EVERY), old, strict=False):
-        new.insert(place, text)
-    texts = new
+    texts = lesson_texts(reader.texts, reader.seed, READING_CHARACTERS)
     return _read(model, reader, positions, "the new model reads", texts, lesson)
 
 

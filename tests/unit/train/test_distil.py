@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from random_llama import CPU, random_llama, weights
-from tokenizer_bases import Extension, english_sample, held_out, make_extension, train_texts
+from tokenizer_bases import Extension, held_out, make_extension, train_texts
 from torch import nn
 from transformers import LlamaForCausalLM
 
@@ -245,20 +244,6 @@ def test_the_new_model_is_read_at_every_token(pair: Extension, pieces: list[list
     found = lessons.states[: len(ids)].float()
     torch.testing.assert_close(found, hidden.last_hidden_state[0], atol=2e-3, rtol=2**-7)
     assert lessons.states.shape == (lessons.ids.numel(), 32)
-
-
-def test_every_eighth_reading_is_of_an_old_language(
-    pair: Extension, pieces: list[list[int]]
-) -> None:
-    reader = dataclasses.replace(_reader(pair), old=english_sample()[:6])
-    lessons = recite(_grafted(pair, pieces), reader, 8_000)
-    starts = lessons.edges[:-1].tolist()
-    old = [
-        not (lessons.ids[begin + 1 : end] >= pair.before.size).any()
-        for begin, end in zip(starts, lessons.edges[1:].tolist(), strict=True)
-    ]
-    assert len(old) >= 16
-    assert [n for n, found in enumerate(old) if found] == list(range(7, len(old), 8))
 
 
 def test_shallow_stops_after_the_layer(pair: Extension) -> None:
