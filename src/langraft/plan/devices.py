@@ -71,7 +71,7 @@ CPU = "cpu"  # the machine that plans
 # AMX multiplies tiles of 16 x 32 and 32 x 16 numbers in 16 cycles.
 _PER_CYCLE = {"amx_bf16": 2_048, "avx512_bf16": 128, "avx512f": 64, "avx2": 32, "": 8}
 _CLOCK = 2.5e9  # Hz that server cores keep under such load, by the same guides
-_CORES = (0.10, 0.20, 0.35)  # the quickstart's 166 tokens/s on two cores are 0.21
+_CORES = (0.10, 0.20, 0.35)  # the quickstart's 150 to 166 tokens/s on two cores are about 0.2
 
 
 @dataclasses.dataclass(frozen=True)
