@@ -139,7 +139,7 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 def _write(tensor: StoredTensor, stream: BinaryIO, place: int, hashed: bool) -> str:
     """Write one tensor to its place in a file; the sha256 of its bytes when `hashed`."""
-    sha, begin = hashlib.sha256(), place
+    sha = hashlib.sha256()
     for block in tensor.blocks():
         require_finite(tensor.name, block, Path(stream.name).name)
         content = memoryview(raw_bytes(block))
@@ -148,8 +148,6 @@ def _write(tensor: StoredTensor, stream: BinaryIO, place: int, hashed: bool) -> 
         while content:
             written = os.pwrite(stream.fileno(), content, place)
             content, place = content[written:], place + written
-    if hasattr(os, "posix_fadvise"):  # on its way to the disk while the next tensor is computed
-        os.posix_fadvise(stream.fileno(), begin, place - begin, os.POSIX_FADV_DONTNEED)
     return sha.hexdigest()
 
 
