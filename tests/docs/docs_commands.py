@@ -15,6 +15,8 @@ from docs_blocks import ROOT
 from langraft.cli import app
 
 COMMAND: Any = typer.main.get_command(app)
+# Typer carries its own copy of click, whose exceptions have no public name.
+REFUSED: Any = next(k for k in typer.BadParameter.__mro__ if k.__name__ == "ClickException")
 # Paths below these folders come with the repository, so a page may name no other.
 SHIPPED = re.compile(r"(recipes|data|tests|examples|benchmarks|notebooks)/[\w./*-]*\w")
 
@@ -38,11 +40,7 @@ def refusal(words: Sequence[str], whole: bool = True) -> str:
         _parse(list(words))
     except typer.Exit:  # --help
         return ""
-    except Exception as error:
-        # typer 0.29 carries its own copy of click, whose exceptions have no public name
-        kind = next((k for k in type(error).__mro__ if k.__name__ == "ClickException"), None)
-        if kind is None:
-            raise
+    except REFUSED as error:
         left_out = type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError")
         return "" if left_out and not whole else f"{type(error).__name__}: {error}"
     return ""

@@ -51,6 +51,11 @@ def schema() -> Any:
     return jsonschema_rs.validator_for(json.loads(given.stdout))
 
 
+def complaints(schema: Any, text: str) -> list[str]:
+    """What the schema says against a recipe."""
+    return [error.message for error in schema.iter_errors(yaml.load(text, Yaml12))]
+
+
 def test_committed_files_are_what_the_code_says() -> None:
     for path, text in reference().written().items():
         stale = (ROOT / path).read_text(encoding="utf-8") != text
@@ -59,7 +64,7 @@ def test_committed_files_are_what_the_code_says() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_holds_to_the_schema(schema: Any, path: Path) -> None:
-    schema.validate(yaml.load(path.read_text(encoding="utf-8"), Yaml12))
+    assert complaints(schema, path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(
@@ -74,8 +79,7 @@ def test_every_recipe_holds_to_the_schema(schema: Any, path: Path) -> None:
     ],
 )
 def test_both_refuse_the_same(schema: Any, wrong: str, tmp_path: Path) -> None:
-    with pytest.raises(jsonschema_rs.ValidationError):
-        schema.validate(yaml.load(wrong, Yaml12))
+    assert complaints(schema, wrong)
     path = tmp_path / "wrong.yaml"
     path.write_text(wrong)
     with pytest.raises(Exception, match=r"wrong\.yaml:1"):
@@ -91,10 +95,10 @@ def test_both_refuse_the_same(schema: Any, wrong: str, tmp_path: Path) -> None:
     ],
 )
 def test_both_take_the_short_forms(schema: Any, short: str, tmp_path: Path) -> None:
-    schema.validate(yaml.load(short, Yaml12))
+    assert complaints(schema, short) == []
     path = tmp_path / "short.yaml"
     path.write_text(short)
-    load_recipe(path)
+    assert load_recipe(path).name == "a"
 
 
 def test_every_key_has_its_meaning() -> None:

@@ -48,11 +48,12 @@ def _set(adapter: Path, **settings: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
-def _refused(base: Path, adapter: Path, message: str, **options: Any) -> None:
+def _refused(base: Path, adapter: Path, message: str, **options: Any) -> bool:
+    """Whether the merge says this and leaves nothing behind."""
     out = base.parent / "out"
     with pytest.raises(BadInput, match=message):
         merge_adapters(base, [adapter], out, **options)
-    assert not list(base.parent.glob("out*"))
+    return not list(base.parent.glob("out*"))
 
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -107,7 +108,7 @@ def test_tensors_that_do_not_fit(
     change: Callable[[dict[str, torch.Tensor]], None], message: str, base: Path, adapter: Path
 ) -> None:
     _edit(adapter, change)
-    _refused(base, adapter, message)
+    assert _refused(base, adapter, message)
 
 
 @pytest.mark.parametrize(
@@ -124,18 +125,18 @@ def test_settings_that_cannot_be_merged(
     settings: dict[str, Any], message: str, base: Path, adapter: Path
 ) -> None:
     _set(adapter, **settings)
-    _refused(base, adapter, message)
+    assert _refused(base, adapter, message)
 
 
 def test_files_that_are_missing_or_damaged(base: Path, adapter: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-10])
-    _refused(base, adapter, r"adapter_model\.safetensors: truncated")
+    assert _refused(base, adapter, r"adapter_model\.safetensors: truncated")
     weights.unlink()
-    _refused(base, adapter, "no adapter weights")
+    assert _refused(base, adapter, "no adapter weights")
     (adapter / "adapter_config.json").unlink()
-    _refused(base, adapter, r"no adapter_config\.json, so this is not a peft adapter")
+    assert _refused(base, adapter, r"no adapter_config\.json, so this is not a peft adapter")
 
 
 def test_pickled_adapters_are_read_as_tensors_only(base: Path, adapter: Path) -> None:
@@ -152,8 +153,10 @@ def test_our_adapters_know_their_base(base: Path, adapter: Path) -> None:
     note = merge_adapters(base, [adapter], base.parent / "good")
     assert note["evidence"] == ["the digest of the base's weights"]
     other = write_model(base.parent / "other", tuned(random_llama()))
-    _refused(other, adapter, "was trained on weights .* merge it into the base it was trained on")
-    _refused(other, adapter, "was trained on weights", any_base=True)
+    assert _refused(
+        other, adapter, "was trained on weights .* merge it into the base it was trained on"
+    )
+    assert _refused(other, adapter, "was trained on weights", any_base=True)
 
 
 def test_several_are_what_one_after_the_other_are(base: Path, adapter: Path) -> None:
@@ -171,18 +174,18 @@ def test_several_are_what_one_after_the_other_are(base: Path, adapter: Path) -> 
     merge_adapters(base, [adapter, here / "second"], here / "at once")
     one, other = state_of(here / "stepwise"), state_of(here / "at once")
     assert all(torch.equal(one[name], other[name]) for name in one)
-    _refused(base, here / "second", "was trained on weights")
+    assert _refused(base, here / "second", "was trained on weights")
 
 
 def test_a_foreign_adapter_of_another_base(base: Path, tmp_path: Path) -> None:
     """Trained matrices point elsewhere, and magnitudes have other lengths."""
     other = random_llama(seed=8)
     trained_adapter(other, tmp_path / "saved", target_modules=ATTENTION, modules_to_save=MATRICES)
-    _refused(base, tmp_path / "saved", "cosine of the rows of .* with the base's is -?0")
+    assert _refused(base, tmp_path / "saved", "cosine of the rows of .* with the base's is -?0")
     wide = random_llama(seed=8)
     wide.model.layers[0].self_attn.q_proj.weight.data *= 4
     trained_adapter(wide, tmp_path / "dora", target_modules=["q_proj"], use_dora=True)
-    _refused(base, tmp_path / "dora", "deviation of DoRA's magnitudes .* is 2.9")
+    assert _refused(base, tmp_path / "dora", "deviation of DoRA's magnitudes .* is 2.9")
     note = merge_adapters(base, [tmp_path / "saved"], tmp_path / "meant", any_base=True)
     assert note["evidence"] == ["none: merged into another base as told"]
 
@@ -207,7 +210,7 @@ def test_a_probe_decides_before_the_name_is_given(base: Path, adapter: Path) -> 
         seen.append(logits(load_model(folder)))
         raise BadInput("the probe says no")
 
-    _refused(base, adapter, "the probe says no", probe=probe)
+    assert _refused(base, adapter, "the probe says no", probe=probe)
     assert seen[0].shape == (64, 64)
 
 
@@ -232,19 +235,23 @@ def test_the_adapter_brings_the_vocabulary(base: Path, tmp_path: Path) -> None:
 
 def test_rows_and_tokenizer_must_agree(base: Path, tmp_path: Path) -> None:
     small = _extended(tmp_path / "small", rows=96, ids=None)
-    _refused(base, small, "tokenizer has 60 ids, but the adapter brings 96 rows for a base of 64")
+    assert _refused(
+        base, small, "tokenizer has 60 ids, but the adapter brings 96 rows for a base of 64"
+    )
     large = _extended(tmp_path / "large", rows=96, ids=97)
-    _refused(base, large, "uses ids up to 96 but the merged model has 96 rows")
+    assert _refused(base, large, "uses ids up to 96 but the merged model has 96 rows")
     write_tokenizer(tmp_path, 90)
     merge_adapters(base, [small], tmp_path / "named", tokenizer=tmp_path)
     assert load_model(tmp_path / "named").config.vocab_size == 96
     (tmp_path / "empty").mkdir()
-    _refused(base, small, "empty: no tokenizer", tokenizer=tmp_path / "empty")
+    assert _refused(base, small, "empty: no tokenizer", tokenizer=tmp_path / "empty")
 
 
 def test_an_adapter_with_only_one_of_two_grown_matrices(base: Path, tmp_path: Path) -> None:
     one = _extended(tmp_path / "one", rows=96, ids=94, modules_to_save=["embed_tokens"])
-    _refused(base, one, "'model.embed_tokens.weight' would have 96 rows and 'lm_head.weight' 64")
+    assert _refused(
+        base, one, "'model.embed_tokens.weight' would have 96 rows and 'lm_head.weight' 64"
+    )
 
 
 def test_other_settings_of_the_base_are_kept(base: Path, adapter: Path, tmp_path: Path) -> None:
