@@ -8,6 +8,7 @@ import difflib
 import langcodes
 
 from langraft.core.errors import BadInput
+from langraft.core.languages import LANGUAGES
 from langraft.corpus.scripts import check_scripts
 
 # Unicode's names of the scripts that ISO 15924 codes stand for (PropertyValueAliases.txt of Unicode
@@ -26,24 +27,8 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "Yiii": ("Yi",),
 }  # fmt: skip
 
-# English names that people type instead of a code (ISO 639).
-NAMES = {
-    "amharic": "am", "arabic": "ar", "armenian": "hy", "azerbaijani": "az", "bashkir": "ba",
-    "belarusian": "be", "bengali": "bn", "bulgarian": "bg", "burmese": "my", "cantonese": "yue",
-    "chinese": "zh", "croatian": "hr", "czech": "cs", "danish": "da", "dutch": "nl",
-    "estonian": "et", "finnish": "fi", "french": "fr", "georgian": "ka", "german": "de",
-    "greek": "el", "gujarati": "gu", "hausa": "ha", "hebrew": "he", "hindi": "hi",
-    "hungarian": "hu", "indonesian": "id", "italian": "it", "japanese": "ja", "kannada": "kn",
-    "kazakh": "kk", "khmer": "km", "korean": "ko", "kurdish": "ku", "kyrgyz": "ky", "lao": "lo",
-    "latvian": "lv", "lithuanian": "lt", "macedonian": "mk", "malay": "ms", "malayalam": "ml",
-    "marathi": "mr", "mongolian": "mn", "nepali": "ne", "norwegian": "no", "odia": "or",
-    "pashto": "ps", "persian": "fa", "polish": "pl", "portuguese": "pt", "punjabi": "pa",
-    "romanian": "ro", "russian": "ru", "serbian": "sr", "sinhala": "si", "slovak": "sk",
-    "slovenian": "sl", "somali": "so", "spanish": "es", "swahili": "sw", "swedish": "sv",
-    "tajik": "tg", "tamil": "ta", "tatar": "tt", "telugu": "te", "thai": "th", "tibetan": "bo",
-    "tigrinya": "ti", "turkish": "tr", "turkmen": "tk", "ukrainian": "uk", "urdu": "ur",
-    "uyghur": "ug", "uzbek": "uz", "vietnamese": "vi", "yoruba": "yo", "zulu": "zu",
-}  # fmt: skip
+# What people type instead of a code.
+NAMES = {name.lower(): code for code, name in LANGUAGES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
