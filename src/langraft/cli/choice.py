@@ -78,14 +78,12 @@ def eval_choice(
 
     settings = {"shots": shots, "split": split, "subjects": subject or (), "limit": limit}
     asked = _asked(suite, data, protocol or [], choices, **settings, seed=seed)
-    folder = resolve_base(model, Path())
-    found = []
+    base, found = resolve_base(model, Path()), []
     with joined() as ranks:
-        reader = open_reader(folder, window=window, precision=precision, share=not plain)
+        reader = open_reader(base, window=window, precision=precision, share=not plain)
         for exam, name in asked:
-            results = out or results_folder(reader, exam, name)
-            if out and len(asked) > 1:
-                results = out / f"{exam.suite}-{name}"
+            own = out / f"{exam.suite}-{name}" if out and len(asked) > 1 else out
+            results = own or results_folder(reader, exam, name)
             summary = evaluate(reader, exam, name, results, ranks)
             if ranks.rank == 0:
                 found.append(_told(summary, exam, results, corpus))

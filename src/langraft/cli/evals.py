@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,11 @@ from langraft.cli.choice import (
 from langraft.cli.options import Json, answer
 from langraft.core.errors import BadInput
 from langraft.core.messages import console, say, table
+
+if TYPE_CHECKING:
+    from langraft.evals.mismatch import Explained
+
+MOVES = ("changed", "score", "95 % interval", "moves by", "from the published", "in the interval")
 
 app = typer.Typer(help="Measure a model.", no_args_is_help=True)
 app.command("bits")(eval_bits)
@@ -77,26 +82,19 @@ def eval_mismatch(
         return evaluate(reader, exam, setting.protocol, results).main
 
     lines = explain(claimed, suite, published / 100, score)
-    rows = [
-        (
-            line.setting,
-            *cells(line.as_json()["score"])[:2],
-            f"{100 * line.moves:+.1f}",
-            f"{100 * line.distance:.1f}",
-            "yes" if line.explains else "no",
-        )
-        for line in lines
-    ]
-    columns = (
-        "changed",
-        "score",
-        "95 % interval",
-        "moves by",
-        "from the published",
-        "in the interval",
-    )
-    console.print(table(f"{SUITES[suite].title}, published {published}", columns, rows))
+    rows = [_cells(line) for line in lines]
+    console.print(table(f"{SUITES[suite].title}, published {published}", MOVES, rows))
     answer({"published": published, "settings": [line.as_json() for line in lines]}, json_)
+
+
+def _cells(line: Explained) -> tuple[str, ...]:
+    return (
+        line.setting,
+        *cells(line.as_json()["score"])[:2],
+        f"{100 * line.moves:+.1f}",
+        f"{100 * line.distance:.1f}",
+        "yes" if line.explains else "no",
+    )
 
 
 @app.command("compare")

@@ -56,12 +56,7 @@ def plan_command(
     from langraft.plan.stages import Machine
     from langraft.recipe import load_recipe
 
-    if price is not None and price <= 0:
-        raise BadInput(f"--price {price:g}: a device-hour costs more than nothing")
-    if sft_tokens < 1:
-        raise BadInput(f"--sft-tokens {sft_tokens}: conversations have at least one token")
-    if mean_document <= 0:
-        raise BadInput(f"--mean-document {mean_document:g}: a document has at least one token")
+    _see_that_they_can_be(price, sft_tokens, mean_document)
     links = find_link(inside, "--inside"), find_link(between, "--between")
     cluster = Cluster(devices, per_node, *links, stragglers, failures, save, restart)
     machine = Machine(find_device(device), cluster, price)
@@ -79,6 +74,15 @@ def plan_command(
         write_plan(found, COLUMNS, rows(found), page)
         say(f"page: {page}")
     answer(found, json_)
+
+
+def _see_that_they_can_be(price: float | None, sft_tokens: int, mean_document: float) -> None:
+    if price is not None and price <= 0:
+        raise BadInput(f"--price {price:g}: a device-hour costs more than nothing")
+    if sft_tokens < 1:
+        raise BadInput(f"--sft-tokens {sft_tokens}: conversations have at least one token")
+    if mean_document <= 0:
+        raise BadInput(f"--mean-document {mean_document:g}: a document has at least one token")
 
 
 COLUMNS = ("stage", "tokens", "learns", "GiB a device", "FLOP", "time", "money", "sightings")
