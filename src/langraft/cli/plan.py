@@ -90,14 +90,14 @@ COLUMNS = ("stage", "tokens", "learns", "GiB a device", "FLOP", "time", "money",
 
 def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     """The table of the stages, as text."""
-    return [
+    return _before(found["graft"]) + [
         (
             stage["name"],
             count(stage["tokens"]),
             count(stage["learning"]),
             f"{stage['memory']['total'] / GIB:.1f}" + ("" if stage["fits"] else " (too much)"),
             f"{stage['flops']:.2g}",
-            span(stage["hours"]),
+            time_span(stage["hours"]),
             span(stage["money"]) if stage["money"] else "",
             f"{stage['sightings_per_new_row']:,.0f} times"
             if stage["sightings_per_new_row"]
@@ -105,6 +105,14 @@ def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for stage in found["stages"]
     ]
+
+
+def _before(graft: dict[str, Any] | None) -> list[tuple[str, ...]]:
+    """What is learnt before training begins."""
+    if graft is None:
+        return []
+    hours = time_span(graft["hours"])
+    return [("graft", count(graft["tokens"]), "rows", "", f"{graft['flops']:.2g}", hours, "", "")]
 
 
 def count(value: float) -> str:

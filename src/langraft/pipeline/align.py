@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,19 @@ from langraft.train.stage import Task, train_stage
 from langraft.train.trainable import learnt_weights, lora_scaling
 
 REFERENCE = "reference.npz"
+SHOWN = 3  # held-out pairs in the report, with their rewards before and after
+SNIPPET = 160  # characters of a shown answer
 
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """Pairs to learn from and pairs set aside, by question."""
+    """Pairs to learn from and pairs set aside, by question; the first `SHOWN` of the latter as they
+    were written.
+    """
 
     learnt: PairSet
     held: PairSet | None
+    shown: Sequence[Preference]
     numbers: dict[str, Any]
 
 
@@ -88,11 +94,12 @@ def read_compared(this: Run, stage: Pairs, renderer: Renderer, folder: Path, key
     if aside.all():
         raise BadInput(f"{key}.holdout: {stage.holdout} sets every pair aside; lower it")
     held = encoded.take(np.flatnonzero(aside)) if aside.any() else None
+    shown = [kept[row] for row in np.flatnonzero(aside)[:SHOWN]]
     learnt = encoded.take(np.flatnonzero(~aside))
     weights = learnt.weights / learnt.weights.mean()
     numbers = {"pairs": total, "unfit": len(unfit) + len(masked), "learnt": len(learnt)}
     numbers["held_out"] = 0 if held is None else len(held)
-    return Compared(dataclasses.replace(learnt, weights=weights), held, numbers)
+    return Compared(dataclasses.replace(learnt, weights=weights), held, shown, numbers)
 
 
 def _feed(
@@ -121,6 +128,7 @@ def _reward(
     task = Task(_feed(stage, compared.learnt, this.recipe.seed), loss, REWARD_MEASURES)
     done = train_stage(model, task, stage, place_of(this), folder, log, evaluate)
     fresh = with_head(load_model(source), pad, this.recipe.seed)
+    before = _scores(fresh, compared, this)
     learnt = learnt_weights(done.weights, plain, lora_scaling(stage.lora))
     fresh.load_state_dict(learnt, strict=False)
     if this.ranks.lead:
@@ -131,7 +139,24 @@ def _reward(
         write_json(folder / TOKENIZER_SETTINGS, settings)
         write_template(renderer, folder)
     held = {} if compared.held is None else _judge(fresh, compared.held, this)
-    return {**done.numbers, "held_out": held}
+    sides = zip(compared.shown, before, _scores(fresh, compared, this), strict=True)
+    samples = [{"prompt": _written(pair), "before": a, "after": b} for pair, a, b in sides]
+    return {**done.numbers, "held_out": held, "samples": samples}
+
+
+def _scores(model: PreTrainedModel, compared: Compared, this: Run) -> list[str]:
+    """What the model gives to both answers of every shown pair."""
+    if compared.held is None:
+        return []
+    shown = compared.held.take(np.arange(len(compared.shown)))
+    found = rewards(model, shown, this.device, "shown pairs", this.ranks)
+    return [f"preferred {good:+.2f}, other {bad:+.2f}" for good, bad in found.tolist()]
+
+
+def _written(pair: Preference) -> str:
+    answers = (pair.chosen, pair.rejected)
+    good, bad = (answer if len(answer) <= SNIPPET else answer[:SNIPPET] + "…" for answer in answers)
+    return f"{pair.messages[-1].content}\nPreferred: {good}\nOther: {bad}"
 
 
 def _judge(model: PreTrainedModel, pairs: PairSet, this: Run) -> dict[str, Any]:

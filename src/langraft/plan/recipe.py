@@ -9,6 +9,7 @@ from typing import Any
 
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
+from langraft.plan.compute import hours
 from langraft.plan.devices import Device
 from langraft.plan.feedback import feedback_memory
 from langraft.plan.grids import COUNTS, goodput_grid, memory_grid
@@ -17,6 +18,7 @@ from langraft.plan.scale import Cluster
 from langraft.plan.settings import Choice
 from langraft.plan.shape import KNOWN, Shape
 from langraft.plan.stages import Growth, Machine, StagePlan, growth, plan_stage
+from langraft.plan.starting import starting_flops
 from langraft.recipe import Recipe, Training
 
 SFT_TOKENS = 50_000_000  # 250,000 conversations of 200 tokens
@@ -81,6 +83,7 @@ def plan_recipe(
         raise BadInput(f"recipe {recipe.name}: no training stage to plan (no pretrain, no sft)")
     stages = [plan_stage(recipe, s, n, grown, machine, mean_document) for s, n in reads]
     fullest = max(range(len(stages)), key=lambda n: stages[n].asked.memory.total)
+    rows = _starting(recipe, grown, machine)
     return {
         "recipe": recipe.name,
         "base": recipe.base,
@@ -89,15 +92,16 @@ def plan_recipe(
         "price": machine.price,
         "parameters": _parameters(grown),
         "stages": [_stage(stage, grown, machine) for stage in stages],
-        "hours": _sum(stages),
-        "money": _money(_sum(stages), machine),
+        "graft": rows,
+        "hours": _sum(stages, rows),
+        "money": _money(_sum(stages, rows), machine),
         "disk": _whole_disk(stages),
         "left_out": [stage.name for stage in recipe.align],
         "feedback": feedback_memory(recipe, grown, machine),
         "memory_of": stages[fullest].name,
         "memory_grid": memory_grid(recipe, reads[fullest][0], grown, machine),
         "goodput": goodput_grid(machine.cluster),
-        "by_devices": _by_devices(recipe, reads, grown, machine, mean_document),
+        "by_devices": _by_devices(recipe, reads, grown, machine, mean_document, rows),
     }
 
 
@@ -107,6 +111,15 @@ def _reads(recipe: Recipe, sft_tokens: int) -> list[tuple[Training, int]]:
     if recipe.sft is not None:
         found.append((recipe.sft, sft_tokens * recipe.sft.epochs))
     return found
+
+
+def _starting(recipe: Recipe, grown: Growth, machine: Machine) -> dict[str, Any] | None:
+    """Learning the new rows, which one device does; None where nothing is learnt."""
+    tokens, operations = starting_flops(recipe.graft, grown)
+    if not operations:
+        return None
+    spent = dataclasses.asdict(hours(operations, machine.device, 1))
+    return {"tokens": tokens, "flops": operations, "hours": spent}
 
 
 def _parameters(grown: Growth) -> dict[str, Any]:
@@ -121,7 +134,7 @@ def _parameters(grown: Growth) -> dict[str, Any]:
 
 
 def _stage(stage: StagePlan, grown: Growth, machine: Machine) -> dict[str, Any]:
-    hours = dataclasses.asdict(stage.time)
+    spent = dataclasses.asdict(stage.time)
     return {
         "name": stage.name,
         "tokens": stage.tokens,
@@ -130,8 +143,8 @@ def _stage(stage: StagePlan, grown: Growth, machine: Machine) -> dict[str, Any]:
         "sightings_per_new_row": stage.sightings,
         "flops_per_token": stage.work.useful,
         "flops": stage.operations,
-        "hours": hours,
-        "money": _money(hours, machine),
+        "hours": spent,
+        "money": _money(spent, machine),
         "memory": _memory(stage.asked.memory, machine.device),
         "setting": stage.asked.words,
         "fits": stage.asked.fits,
@@ -154,17 +167,19 @@ def _memory(memory: Memory, device: Device) -> dict[str, float]:
     return dataclasses.asdict(memory) | {"total": memory.total, "device": device.memory}
 
 
-def _sum(stages: list[StagePlan]) -> dict[str, float]:
+def _sum(stages: list[StagePlan], rows: Mapping[str, Any] | None) -> dict[str, float]:
+    """Hours of the new rows and of all stages."""
+    before = rows["hours"] if rows else {}
     return {
-        part: sum(getattr(stage.time, part) for stage in stages)
+        part: before.get(part, 0.0) + sum(getattr(stage.time, part) for stage in stages)
         for part in ("good", "usual", "poor")
     }
 
 
-def _money(hours: Mapping[str, float], machine: Machine) -> dict[str, float] | None:
+def _money(spent: Mapping[str, float], machine: Machine) -> dict[str, float] | None:
     if machine.price is None:
         return None
-    return {part: value * machine.devices * machine.price for part, value in hours.items()}
+    return {part: value * machine.devices * machine.price for part, value in spent.items()}
 
 
 def _whole_disk(stages: list[StagePlan]) -> float:
@@ -179,22 +194,23 @@ def _by_devices(
     grown: Growth,
     machine: Machine,
     mean_document: float,
+    rows: Mapping[str, Any] | None,
 ) -> list[dict[str, Any]]:
     """Hours and efficiency for each number of devices that a batch can be shared by."""
-    rows = min(stage.batch_tokens // stage.row_tokens for stage, _ in reads)
+    most = min(stage.batch_tokens // stage.row_tokens for stage, _ in reads)
     found = []
     for count in sorted({*COUNTS, machine.devices}):
-        if count > rows:
+        if count > most:
             break
         cluster: Cluster = dataclasses.replace(machine.cluster, devices=count)
         other = dataclasses.replace(machine, cluster=cluster)
         stages = [plan_stage(recipe, s, n, grown, other, mean_document) for s, n in reads]
-        hours = _sum(stages)
+        spent = _sum(stages, rows)
         found.append(
             {
                 "devices": count,
-                "hours": hours,
-                "money": _money(hours, other),
+                "hours": spent,
+                "money": _money(spent, other),
                 "efficiency": min(stage.scaling.efficiency for stage in stages),
                 "fits": all(stage.nearest is not None for stage in stages),
             }

@@ -137,6 +137,11 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(
     assert weights[0] == weights[1]
 
 
+def given_scores(line: str) -> list[float]:
+    """The two numbers of "preferred +0.12, other -0.34"."""
+    return [float(part.split()[1]) for part in line.split(", ")]
+
+
 def test_a_reward_model_loads_without_langraft(small: Path, tmp_path: Path) -> None:
     stage = {"method": "reward", "data": "pairs.jsonl", "template": "ziya-reward", "pairs": 8}
     stage |= {"epochs": 6, "lr": 1e-2, "holdout": 0.3, "longest": 64, "centre": 0.01}
@@ -144,6 +149,11 @@ def test_a_reward_model_loads_without_langraft(small: Path, tmp_path: Path) -> N
     held = found["held_out"]
     assert held["accuracy"] == 1.0 and held["length_accuracy"] == 1.0
     assert held["accuracy_chosen_shorter"] is None and held["calibration_error"] < 0.5
+    assert len(found["samples"]) == 3
+    for sample in found["samples"]:
+        assert "\nPreferred: " in sample["prompt"] and "\nOther: " in sample["prompt"]
+        before, after = (given_scores(sample[side]) for side in ("before", "after"))
+        assert after[0] - after[1] > max(0.5, before[0] - before[1])
     folder = tmp_path / "align-reward"
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
