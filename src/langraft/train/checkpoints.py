@@ -87,9 +87,9 @@ class _Writer(HuggingFaceStorageWriter):
         place = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
         tensors, offsets = [], {}
         for item in plan.items:
-            assert item.tensor_data is not None, f"{item.index.fqn} is no tensor"
-            name = item.index.fqn
-            tensors.append(in_memory(name, planner.resolve_data(item).detach().cpu()))
+            name, found = item.index.fqn, planner.resolve_data(item)
+            assert isinstance(found, Tensor) and item.tensor_data is not None, name
+            tensors.append(in_memory(name, found.detach().cpu()))
             offsets[name] = {SAVED_OFFSETS_KEY: list(item.tensor_data.chunk.offsets)}
         write_file(place, tensors, {CUSTOM_METADATA_KEY: json.dumps(offsets)})
         self._read()
