@@ -278,7 +278,7 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def _save_alone(tensors: dict[str, Tensor], writer: _Writer) -> None:
+def _save_alone(tensors: dict[str, Tensor], writer: HuggingFaceStorageWriter) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         save_distributed(tensors, storage_writer=writer, no_dist=True)

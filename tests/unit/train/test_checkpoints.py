@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -12,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from langraft.checkpoint.writing import write_file
+from langraft.core.errors import RunFailed
 from langraft.core.hardware import forget_peak_memory, give_back_memory, peak_memory
 from langraft.core.metrics import MetricsLog
 from langraft.train import checkpoints
@@ -55,11 +58,10 @@ def test_a_slow_disk_gets_the_weights_of_the_step_that_was_saved(
 ) -> None:
     """The thread reads weights in place: the next update has to wait until it has."""
     quick = _train(tmp_path / "quick")
-    write = checkpoints.write_file
 
     def slowly(*arguments: Any) -> None:
         time.sleep(0.1)
-        write(*arguments)
+        write_file(*arguments)
 
     monkeypatch.setattr(checkpoints, "write_file", slowly)
     slow = _train(tmp_path / "slow")
@@ -75,7 +77,7 @@ def test_the_update_waits_for_the_reading_and_not_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushing = threading.Event()
-    monkeypatch.setattr(checkpoints.os, "fsync", lambda _: flushing.wait(30))
+    monkeypatch.setattr(os, "fsync", lambda _: flushing.wait(30))
     saving = Checkpoints(_learner(), tmp_path)
     saving.release()  # nothing is written: at once
     saving.save({"step": 1})
@@ -96,7 +98,7 @@ def test_a_disk_that_fails_lets_the_update_go_on(
     saving = Checkpoints(_learner(), tmp_path)
     saving.save({"step": 1})
     saving.release()
-    with pytest.raises(checkpoints.RunFailed, match="No space left"):
+    with pytest.raises(RunFailed, match="No space left"):
         saving.close()
 
 
