@@ -187,8 +187,7 @@ def planned(size: Size, case: dict[str, Any]) -> Any:
         states=case.get("states", "fp32"),
         frozen=case.get("frozen", "fp32"),
     )
-    setting = dataclasses.replace(setting_of(stage_of(case), shape, hardware, 1, 1), host=True)
-    return training_memory(shape, setting, HOST_KEPT)
+    return training_memory(shape, setting_of(stage_of(case), shape, hardware, 1, 1), HOST_KEPT)
 
 
 def main() -> None:

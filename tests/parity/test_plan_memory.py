@@ -18,3 +18,26 @@ def test_within_a_tenth(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(layers=4, hidden=256, heads=4, keys=2, inner=704, rows=8_192)
     plan = planned(size, WAYS[way])
     assert (plan.total - plan.margin) / peak_allocated(size, WAYS[way]) == pytest.approx(1, abs=0.1)
+
+
+WAYS = (
+    "all, bf16",
+    "all, bf16, two rows at a time",
+    "all, bf16, selective",
+    "all, bf16, moments in 8 bit",
+    "LoRA and embeddings, bf16, recomputed",
+    "LoRA alone, bf16, frozen bf16",
+    "new rows, bf16",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_the_benchmarks_own_size_within_a_tenth(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """59M parameters; what the other test leaves out."""
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    from plan_memory import CASES, SIZES, peak_allocated, planned
+
+    size, case = CASES[f"59M, {way}"]
+    plan, peak = planned(SIZES[size], case), peak_allocated(SIZES[size], case)
+    assert (plan.total - plan.margin) / peak == pytest.approx(1, abs=0.1)

@@ -67,7 +67,7 @@ def write_weights(
             with (folder / name).open("wb") as stream:
                 begun = [
                     (tensor, workers.submit(_write, tensor, stream, place, hashed))
-                    for tensor, place in _places(group, stream)
+                    for tensor, place in _places(group, stream, {})
                 ]
                 for tensor, sha in begun:
                     records[tensor.name] = record(tensor, sha.result())
@@ -94,8 +94,29 @@ def _shards(tensors: Sequence[StoredTensor], limit: int) -> list[list[StoredTens
     return [sorted(group, key=lambda tensor: -tensor.dtype.itemsize) for group in groups]
 
 
-def _header(tensors: Sequence[StoredTensor]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+def write_file(
+    path: Path, tensors: Sequence[StoredTensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write one safetensors file in this thread, block by block: nothing is held beside the
+    tensors, where safetensors' own `save` makes the file as one string of bytes, twice.
+
+    The values are written as they are, NaN too; nothing is hashed, nor flushed to the disk.
+
+    Args:
+        metadata: stands in the file's header.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    ordered = _shards(tensors, sum(tensor.nbytes for tensor in tensors))[0]
+    with path.open("wb") as stream:
+        for tensor, _ in _places(ordered, stream, metadata or {}):
+            for block in tensor.blocks():
+                stream.write(memoryview(raw_bytes(block)))
+
+
+def _header(tensors: Sequence[StoredTensor], metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     end = 0
     for tensor in tensors:
         entries[tensor.name] = {
@@ -109,9 +130,11 @@ def _header(tensors: Sequence[StoredTensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _places(group: Sequence[StoredTensor], stream: BinaryIO) -> list[tuple[StoredTensor, int]]:
+def _places(
+    group: Sequence[StoredTensor], stream: BinaryIO, metadata: Mapping[str, str]
+) -> list[tuple[StoredTensor, int]]:
     """Write the header of a file of these tensors, claim its room, and say where each begins."""
-    header = _header(group)
+    header = _header(group, metadata)
     stream.write(header)
     stream.flush()
     ends = [len(header), *(tensor.nbytes for tensor in group)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
+import gc
 import os
 import platform
 import resource
@@ -57,6 +59,17 @@ def versions() -> dict[str, str]:
     """Versions of Python, langraft and the packages that decide results."""
     found = {"python": platform.python_version(), "langraft": metadata.version("langraft")}
     return found | {name: metadata.version(name) for name in PACKAGES}
+
+
+def give_back_memory() -> None:
+    """Give what is no longer held back to the system: the C library keeps freed blocks for itself
+    (glibc's `malloc_trim`; elsewhere only what Python can free).
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in every C library
+        if trim is not None:
+            trim(0)
 
 
 def forget_peak_memory() -> None:

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from langraft.core.errors import RunFailed
-from langraft.core.hardware import forget_peak_memory, peak_memory, processor, versions
+from langraft.core.hardware import (
+    forget_peak_memory,
+    give_back_memory,
+    peak_memory,
+    processor,
+    versions,
+)
 from langraft.core.io import (
     PARTIAL,
     disk_errors,
@@ -85,6 +91,7 @@ def run_stage(
             partial.mkdir(parents=True)
             mark.write_text(stage.fingerprint)
         wait()
+        give_back_memory()
         forget_peak_memory()
         started = time.monotonic()
         results = stage.work(partial)

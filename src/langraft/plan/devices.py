@@ -23,7 +23,6 @@ class Device:
         source: where memory and peak are stated.
         bf16: whether it has instructions for products in bfloat16; without, `precision: auto`
             computes in 32 bit.
-        host: a processor, not an accelerator.
     """
 
     title: str
@@ -33,7 +32,6 @@ class Device:
     context: float
     source: str
     bf16: bool = True
-    host: bool = False
 
 
 # What is reached: Ziya's card 0.38 and Colossal-LLaMA-2's 0.37 on A100 and A800, TinyLlama 0.52;
@@ -133,7 +131,6 @@ def cpu(machine: Cpu) -> Device:
         LIBRARIES + HOST_KEPT,
         source,
         bf16="bf16" in best,
-        host=True,
     )
 
 

@@ -71,7 +71,6 @@ class Setting:
         shards: devices that share one copy of the weights; 1 is no sharding.
         coded: frozen weights kept in 8 or 4 bits; every device holds all of them.
         offload: weights, gradients and moments lie in the host's memory.
-        host: it runs on a processor, not on an accelerator.
     """
 
     learning: int
@@ -87,7 +86,6 @@ class Setting:
     frozen: Literal["fp32", "bf16", "int8", "nf4"] = "fp32"
     coded: int = 0
     offload: bool = False
-    host: bool = False
 
     @property
     def products(self) -> Literal["fp32", "autocast", "gathered"]:
@@ -152,13 +150,12 @@ def logits(shape: Shape, setting: Setting) -> float:
     gradient when it learns.
 
     Two moments of a chunk compete: its logits in 32 bit beside the exponentials that the softmax's
-    sum is taken of; and, in bfloat16, its gradient beside a product as large as the matrix, which a
-    processor adds to the sum through a copy in 32 bit.
+    sum is taken of; and, in bfloat16, its gradient beside a product as large as the matrix.
     """
     rows = min(CHUNK, setting.micro_tokens)
     half = setting.precision == "bf16"
     chunk = rows * shape.rows
-    product = (6 if setting.host else 2) * shape.matrix if half and setting.matrices else 0
+    product = 2 * shape.matrix if half and setting.matrices else 0
     copy = 2 * shape.matrix if half and setting.shards == 1 else 0
     gradient = 4 * shape.matrix if setting.matrices else 0
     states = 3 * (2 if half else 4) * shape.hidden * setting.micro_tokens

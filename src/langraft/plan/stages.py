@@ -163,8 +163,7 @@ def setting_for(
     if hardware.precision == "auto" and not machine.device.bf16:
         hardware = hardware.model_copy(update={"precision": "fp32"})
     group = min(hardware.shard_group or devices, devices)
-    asked = setting_of(stage, shape, hardware, devices, group)
-    return dataclasses.replace(asked, host=machine.device.host)
+    return setting_of(stage, shape, hardware, devices, group)
 
 
 def setting_of(

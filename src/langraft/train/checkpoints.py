@@ -1,6 +1,11 @@
 """Checkpoints: torch's distributed checkpoint, written to safetensors by a thread while training
 goes on, complete or not there at all.
 
+On a processor the thread writes weights and moments from where they lie, while the next step's
+gradients are computed; only the update waits for it (`Checkpoints.release`). A copy of them would
+be half as large again as all that training holds, and take as long as the writing. A GPU's are
+copied to the host first.
+
 `FOLDER/checkpoint/step-00000012/` holds what learns and its moments (each rank writes its shards),
 and `state.json`: step, position in the data, meter, guard. Any number of ranks reads what any other
 number wrote. Nothing is pickled: torch's own file format for checkpoints is, so its safetensors
@@ -11,7 +16,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
+import os
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,17 +28,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.checkpoint._hf_utils import CUSTOM_METADATA_KEY, SAVED_OFFSETS_KEY
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
 )
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future as TorchFuture
 
+from langraft.checkpoint.stream import in_memory
+from langraft.checkpoint.writing import write_file
 from langraft.core.errors import BadInput, RunFailed
 from langraft.core.io import PARTIAL, disk_errors, read_json, remove, write_json
 from langraft.train.optim import Optimiser
@@ -58,6 +71,35 @@ def complete(folder: Path) -> list[Path]:
     return sorted(found, key=lambda place: place.name)
 
 
+class _Writer(HuggingFaceStorageWriter):
+    """torch's writer of safetensors, block by block: its own makes two more copies of everything
+    before the first byte is written. What it reads back is the same.
+
+    `read` is called when the tensors have been read and may change; the disk may still be busy.
+    """
+
+    def __init__(self, folder: Path, read: Callable[[], None] = lambda: None) -> None:
+        super().__init__(str(folder), save_distributed=True)
+        self._read = read
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
+        """Write this rank's part of the plan."""
+        place = Path(self.path) / f"shard-{plan.storage_data['shard_index']:05d}.safetensors"
+        tensors, offsets = [], {}
+        for item in plan.items:
+            name, found = item.index.fqn, planner.resolve_data(item)
+            assert isinstance(found, Tensor) and item.tensor_data is not None, name
+            tensors.append(in_memory(name, found.detach().cpu()))
+            offsets[name] = {SAVED_OFFSETS_KEY: list(item.tensor_data.chunk.offsets)}
+        write_file(place, tensors, {CUSTOM_METADATA_KEY: json.dumps(offsets)})
+        self._read()
+        with place.open("rb") as stream:
+            os.fsync(stream.fileno())
+        written: TorchFuture[list[WriteResult]] = TorchFuture()
+        written.set_result([])  # the files' headers say what is where; nothing else asks
+        return written
+
+
 class Checkpoints:
     """Writes and reads the checkpoints of one loop."""
 
@@ -70,11 +112,12 @@ class Checkpoints:
         self._keep = keep or Keep()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._free = threading.Event()
+        self._free.set()
 
     def save(self, state: dict[str, Any], *, stay: bool = False) -> None:
-        """Begin to write a checkpoint of `state["step"]`; returns when all tensors are copied.
-
-        One that is still being written is finished first.
+        """Begin to write a checkpoint of `state["step"]`: neither weights nor moments may change
+        before `release`. One that is still being written is finished first.
 
         Raises:
             RunFailed: the disk refused an earlier one.
@@ -92,16 +135,22 @@ class Checkpoints:
         state = state | {"updates": self._learner.counts(), "factor": self._learner.factor}
         self._pending = self._pool.submit(self._complete, self._write(partial), final, state)
 
+    def release(self) -> None:
+        """Return when weights and moments may change: what is being written has been read."""
+        self._free.wait()
+
     def _write(self, partial: Path) -> Callable[[], object]:
-        """Copy all tensors; returns what writes the copies, or waits until they are written."""
+        """What writes the tensors, or waits until copies that were made here are written."""
         tensors = _named(self._learner)
-        writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
         if self._ranks.world > 1:
+            writer = _Writer(partial)
             found = async_save(tensors, storage_writer=writer, process_group=self._ranks.files)
             assert isinstance(found, Future)
             return found.result
-        copies = {name: _plain(tensor).to("cpu", copy=True) for name, tensor in tensors.items()}
-        return partial_call(_save_alone, copies, writer)
+        here = {name: _plain(tensor).cpu() for name, tensor in tensors.items()}
+        if any(_plain(tensor).is_cpu for tensor in tensors.values()):
+            self._free.clear()
+        return partial_call(_save_alone, here, _Writer(partial, self._free.set))
 
     def _complete(self, write: Callable[[], object], final: Path, state: dict[str, Any]) -> None:
         """Give the checkpoint its state and its name, and remove those that need not stay.
@@ -114,8 +163,8 @@ class Checkpoints:
                 write()
             except CheckpointException as error:
                 raise _cause(error) from error
-            except SafetensorError as error:  # wraps the operating system's own error
-                raise OSError(errno.ENOSPC, str(error)) from error
+            finally:
+                self._free.set()
             if self._ranks.lead:
                 write_json(partial / STATE, state)
                 remove(final)

@@ -165,6 +165,7 @@ class _Run:
             self._go_back(reason, math.isfinite(seen.loss + seen.grad_norm))
             return None
         if verdict == "take":
+            self.checkpoints.release()
             self.learner.update(share, loop.clip, seen.norm)
             self.returned = 0
         else:

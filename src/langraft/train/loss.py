@@ -12,6 +12,7 @@ from torch import Tensor
 from langraft.data.pack import IGNORE
 
 CHUNK_ROWS = 256
+ADDED_ROWS = 512  # of the matrix, that are added at one time on a processor
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -71,11 +72,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _add_product(total_VD: Tensor, logits_TV: Tensor, hidden_TD: Tensor) -> None:
-    """total += logits.T @ hidden in place; a sum in another dtype than the products' is float32."""
+    """total += logits.T @ hidden in place; a sum in another dtype than the products' is float32.
+
+    A processor adds numbers of two dtypes through a copy of the narrower ones in the wider dtype,
+    twice the matrix here; some rows at a time it stays in the cache.
+    """
     if total_VD.dtype == logits_TV.dtype:
         total_VD.addmm_(logits_TV.T, hidden_TD)
-    else:
-        total_VD += logits_TV.T @ hidden_TD
+        return
+    product = logits_TV.T @ hidden_TD
+    rows = ADDED_ROWS if total_VD.is_cpu else len(total_VD)
+    for start in range(0, len(total_VD), rows):
+        total_VD[start : start + rows] += product[start : start + rows]
 
 
 def linear_cross_entropy(

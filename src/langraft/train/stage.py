@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from langraft.core.compute import peak_flops
+from langraft.core.hardware import give_back_memory
 from langraft.core.metrics import MetricsLog
 from langraft.recipe import Hardware, Training
 from langraft.train import attention
@@ -192,6 +193,8 @@ def train_stage(
     carry = _Carry(model, feed, stage)
     loop = loop_of(stage, feed, place)
     numbers = run_loop(loop, work, learner, folder, log, measure, ranks, carry)
+    learner.forget()  # the moments, twice the weights, would stay while the model is written
+    give_back_memory()
     weights = {name: whole(parameter) for name, parameter in learner.parameters.items()}
     del model.forward  # the class's own again
     model.eval()

@@ -162,8 +162,6 @@ def test_what_a_chunk_of_logits_takes() -> None:
     chunk, states = 256 * shape.rows, 3 * 2 * shape.hidden * setting.micro_tokens
     device = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 2 * shape.matrix)
     assert logits(shape, setting) == device + states
-    host = 6 * shape.matrix + max(8 * chunk, 2 * chunk + 6 * shape.matrix)
-    assert logits(*llama(host=True)) == host + states
     whole = logits(*llama(precision="fp32"))
     assert whole == 4 * shape.matrix + 8 * chunk + 2 * states
 

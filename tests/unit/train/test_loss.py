@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from langraft.data.pack import IGNORE
+from langraft.train import loss as loss_module
 from langraft.train.loss import linear_cross_entropy, linear_logprobs
 
 T, D, V = 37, 16, 53
@@ -100,6 +101,18 @@ def test_bfloat16_hidden_states_give_a_float32_gradient_of_the_matrix() -> None:
     )
     wanted = F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
     assert float(total.detach()) == pytest.approx(float(wanted.detach()), rel=0.01)
+
+
+def test_a_sum_made_some_rows_at_a_time_is_the_same_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for rows in (V, 7):
+        monkeypatch.setattr(loss_module, "ADDED_ROWS", rows)
+        hidden, weight, labels = _case(0.0)
+        linear_cross_entropy(hidden.to(torch.bfloat16), weight, labels, 5)[0].backward()
+        found.append(weight.grad)
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("ignored", [0.0, 0.4])
