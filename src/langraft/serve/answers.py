@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic_core import to_json
 
+from langraft.serve.deadline import Deadline
 from langraft.serve.engine import End, Engine, EngineError, Generation, Piece, TokenProbability
 from langraft.serve.limits import Admission, Limits, error_body
 from langraft.serve.metrics import Metrics
@@ -20,6 +21,7 @@ from langraft.serve.replies import Shape
 from langraft.serve.requests import Sampled
 
 CLIENT_LEFT = 499
+DONE = b"data: [DONE]\n\n"
 
 
 @dataclasses.dataclass
@@ -47,31 +49,30 @@ class Service:
         Raises:
             EngineError: the engine's, or the answer took too long (504).
         """
-        end = self.deadline()
-        async with (
-            self.slot(end),
-            contextlib.aclosing(self.engine.generate(wanted)) as pieces,
-        ):
-            while True:
-                # Piece by piece: the task that reads a stream is not always the one that began it.
-                async with within(end):
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    return
-                if isinstance(piece, End):
-                    self.metrics.prompt_tokens += piece.prompt_tokens
-                    self.metrics.completion_tokens += piece.completion_tokens
-                yield piece
+        with contextlib.closing(self.deadline()) as deadline:
+            async with (
+                self.slot(deadline),
+                contextlib.aclosing(self.engine.generate(wanted)) as pieces,
+            ):
+                while True:
+                    with deadline:
+                        piece = await anext(pieces, None)
+                    if piece is None:
+                        return
+                    if isinstance(piece, End):
+                        self.metrics.prompt_tokens += piece.prompt_tokens
+                        self.metrics.completion_tokens += piece.completion_tokens
+                    yield piece
 
-    def deadline(self) -> float:
-        """The loop's time at which a request that comes now has taken too long."""
-        return asyncio.get_running_loop().time() + self.limits.request_seconds
+    def deadline(self) -> Deadline:
+        """When a request that comes now has taken too long."""
+        return Deadline(self.limits.request_seconds)
 
     @contextlib.asynccontextmanager
-    async def slot(self, end: float) -> AsyncIterator[None]:
-        """Wait for a slot until `end`, and hold it."""
+    async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it."""
         async with contextlib.AsyncExitStack() as stack:
-            async with within(end):
+            with deadline:
                 await stack.enter_async_context(self.admission.slot())
             yield
 
@@ -81,6 +82,8 @@ class Service:
         Raises:
             EngineError: prompt and answer do not fit into the context.
         """
+        if tokens is not None and self.engine.most(prompt) + max(1, tokens) <= self.engine.context:
+            return tokens
         room = self.engine.context - await self.engine.count(prompt)
         if room < max(1, tokens or 1):
             raise EngineError(
@@ -90,16 +93,6 @@ class Service:
                 "context_length_exceeded",
             )
         return room if tokens is None else tokens
-
-
-@contextlib.asynccontextmanager
-async def within(end: float) -> AsyncIterator[None]:
-    """Raises EngineError (504) when the loop's time passes `end` inside."""
-    try:
-        async with asyncio.timeout_at(end):
-            yield
-    except TimeoutError as error:
-        raise EngineError("the answer took too long", 504, "timeout") from error
 
 
 async def answer(
@@ -183,30 +176,34 @@ def _counted(ends: Sequence[End], copies: int) -> list[End]:
 
 async def _events(
     service: Service, shape: Shape, wanted: Sequence[Generation], echo: Sequence[str], usage: int
-) -> AsyncGenerator[dict[str, Any], None]:
-    """Every choice's chunks as they come; `usage` choices share a prompt, 0 for no counts."""
+) -> AsyncGenerator[bytes, None]:
+    """Every choice's server-sent events, those that come together as one; `usage` choices share a
+    prompt, 0 for no counts.
+    """
     ends: dict[int, End] = {}
     async with contextlib.aclosing(_merged(service, wanted)) as merged:
         started, lengths = time.monotonic(), [0] * len(wanted)
         opened: set[int] = set()
         async for index, piece in merged:
+            chunks = []
             if index not in opened:
                 if not opened:
                     service.metrics.first_text(started)
                 opened.add(index)
-                for chunk in shape.opening(index):
-                    yield chunk
+                chunks += shape.opening(index)
                 if echo[index]:
-                    yield shape.part(index, Piece(echo[index]), 0)
+                    chunks.append(shape.part(index, Piece(echo[index]), 0))
                     lengths[index] += len(echo[index])
             if isinstance(piece, End):
                 ends[index] = piece
-                yield shape.last(index, piece.reason)
+                chunks.append(shape.last(index, piece.reason))
             else:
-                yield shape.part(index, piece, lengths[index])
+                chunks.append(shape.part(index, piece, lengths[index]))
                 lengths[index] += len(piece.text)
-    if usage:
-        yield shape.usage(_counted([ends[n] for n in sorted(ends)], usage))
+            if usage and len(ends) == len(wanted):
+                chunks.append(shape.usage(_counted([ends[n] for n in sorted(ends)], usage)))
+            done = DONE if len(ends) == len(wanted) else b""
+            yield b"".join([_event(chunk) for chunk in chunks]) + done
 
 
 async def _merged(
@@ -241,16 +238,15 @@ async def _merged(
 
 
 async def _sse(
-    service: Service, first: dict[str, Any], events: AsyncGenerator[dict[str, Any], None]
+    service: Service, first: bytes, events: AsyncGenerator[bytes, None]
 ) -> AsyncIterator[bytes]:
-    """Server-sent events; an error after the start is an event of its own, then the end."""
+    """The events; an error after the start is an event of its own, then the end."""
     finished = False
     try:
-        yield _event(first)
+        yield first
         async for event in events:
-            yield _event(event)
+            yield event
         finished = True
-        yield b"data: [DONE]\n\n"
     except EngineError as error:
         finished = True
         yield _event(error_body(str(error), error.status, error.code))
@@ -260,4 +256,4 @@ async def _sse(
 
 
 def _event(value: Any) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + to_json(value) + b"\n\n"

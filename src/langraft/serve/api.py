@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from langraft.serve.answers import Service, answer, within
+from langraft.serve.answers import Service, answer
 from langraft.serve.engine import Engine, EngineError, Generation
 from langraft.serve.limits import Admission, Gate, Limits, error_body
 from langraft.serve.metrics import Metrics
@@ -210,9 +210,10 @@ async def _embeddings(service: Service, body: Embedding) -> Response:
 
     async def one(text: str | list[int]) -> tuple[list[float], int]:
         await service.fitting(text, 1)
-        end = service.deadline()
-        async with service.slot(end), within(end):
-            return await service.engine.embed(text)
+        with contextlib.closing(service.deadline()) as deadline:
+            async with service.slot(deadline):
+                with deadline:
+                    return await service.engine.embed(text)
 
     found = await asyncio.gather(*[one(text) for text in inputs])
     packed = body.encoding_format == "base64"

@@ -127,6 +127,9 @@ class Engine(Protocol):
     async def count(self, prompt: str | Sequence[int]) -> int:
         """Tokens of a prompt."""
 
+    def most(self, prompt: str | Sequence[int]) -> float:
+        """A number of tokens that a prompt cannot exceed, known without counting them."""
+
     async def spell(self, ids: Sequence[int]) -> str:
         """The text of ids."""
 

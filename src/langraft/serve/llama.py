@@ -8,10 +8,10 @@ import json
 import mmap
 import secrets
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from langraft.core.errors import RunFailed
 from langraft.serve.engine import DRAFTED, End, EngineError, Generation, Piece, TokenProbability
@@ -20,6 +20,7 @@ from langraft.serve.templates import growing_text
 from langraft.serve.upstream import Upstream
 
 TEMPLATE_KEY, METADATA_BYTES = b"tokenizer.chat_template", 1 << 26
+FRAMES = 8  # more than any vocabulary puts around a text, its first space included
 FINISHED = {"eos": "stop", "word": "stop", "limit": "length", "none": "stop"}
 
 
@@ -50,7 +51,8 @@ class LlamaEngine(ProcessEngine):
         self.embeddings, self.drafts = embeddings, draft is not None
         self._key = secrets.token_hex(16)
         self._templated = _has_template(file)
-        self._settings = {
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._settings: dict[str, Any] = {
             "model": str(file),
             "context": context,
             "slots": slots,
@@ -62,18 +64,32 @@ class LlamaEngine(ProcessEngine):
 
     async def _launch(self) -> Upstream:
         worker = (sys.executable, "-m", "langraft.serve.worker")
-        output = await self._spawn(worker, json.dumps(self._settings).encode() + b"\n")
+        self._forget_socket()
+        self._folder = tempfile.TemporaryDirectory(prefix="langraft-")
+        socket = Path(self._folder.name) / "engine.sock"
+        settings = self._settings | {"socket": str(socket)}
+        output = await self._spawn(worker, json.dumps(settings).encode() + b"\n")
         try:
             async with asyncio.timeout(START_SECONDS):
-                line = await output.readline()
-            address = urlsplit(json.loads(line)["address"])
-        except (TimeoutError, ValueError, KeyError) as error:
+                json.loads(await output.readline())
+        except (TimeoutError, ValueError) as error:
             await self._kill()
+            self._forget_socket()
             raise RunFailed(
                 f"{self._settings['model']}: llama.cpp cannot load this file; it is damaged, not a "
                 "language model, or larger than the memory"
             ) from error
-        return Upstream(address.hostname or "127.0.0.1", address.port or 0, self._key)
+        return Upstream(socket, self._key)
+
+    async def stop(self) -> None:
+        """End the process; what it was generating is lost."""
+        await super().stop()
+        self._forget_socket()
+
+    def _forget_socket(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     async def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The conversation through the file's own chat template, or as one growing text.
@@ -91,6 +107,12 @@ class LlamaEngine(ProcessEngine):
             return len(prompt)
         body = {"content": prompt, "add_special": True, "parse_special": True}
         return len((await self._server.call("POST", "/tokenize", body))["tokens"])
+
+    def most(self, prompt: str | Sequence[int]) -> float:
+        """A token has a byte at least, and a character four at most (a space, which SentencePiece
+        spells as another character, three).
+        """
+        return 4 * len(prompt) + FRAMES if isinstance(prompt, str) else len(prompt)
 
     async def spell(self, ids: Sequence[int]) -> str:
         """The text of ids."""
@@ -153,10 +175,12 @@ def _body(wanted: Generation, context: int) -> dict[str, Any]:
         "n_predict": wanted.max_tokens,
         "temperature": wanted.temperature,
         "top_p": wanted.top_p,
-        "top_k": wanted.top_k,
+        # Greedy is the best one of all: llama.cpp would take the exponential of every logit, which
+        # with 68,000 tokens is a twentieth of the time that a small model takes.
+        "top_k": wanted.top_k if wanted.temperature else 1,
         "min_p": wanted.min_p,
         "repeat_penalty": wanted.repetition_penalty,
-        "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+        "samplers": ["penalties", "top_k", "temperature", "top_p", "min_p"],
         "seed": -1 if wanted.seed is None else wanted.seed,
         "stop": list(wanted.stop),
         "frequency_penalty": wanted.frequency_penalty,

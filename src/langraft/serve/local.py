@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,10 @@ class TransformersEngine:
     async def count(self, prompt: str | Sequence[int]) -> int:
         """Tokens of a prompt."""
         return len(self._ids(prompt))
+
+    def most(self, prompt: str | Sequence[int]) -> float:
+        """Nothing is known: a normaliser may make text longer, and counting is cheap here."""
+        return math.inf if isinstance(prompt, str) else len(prompt)
 
     async def spell(self, ids: Sequence[int]) -> str:
         """The text of ids."""

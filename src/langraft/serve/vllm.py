@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import shutil
 import socket
@@ -67,7 +68,7 @@ class VllmEngine(ProcessEngine):
         }
         words = [word for pair in options.items() for word in pair]
         await self._spawn((self._program, "serve", str(self._folder), *words))
-        upstream = Upstream("127.0.0.1", port, self._key)
+        upstream = Upstream(("127.0.0.1", port), self._key)
         assert self._process is not None
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -108,6 +109,10 @@ class VllmEngine(ProcessEngine):
     async def count(self, prompt: str | Sequence[int]) -> int:
         """Tokens of a prompt, framing tokens included."""
         return len(self._ids(prompt))
+
+    def most(self, prompt: str | Sequence[int]) -> float:
+        """Nothing is known: a normaliser may make text longer, and counting is cheap here."""
+        return math.inf if isinstance(prompt, str) else len(prompt)
 
     async def spell(self, ids: Sequence[int]) -> str:
         """The text of ids."""

@@ -16,6 +16,10 @@ SETTINGS: dict[str, Any] = {
     "embeddings": False,
     "draft": None,
     "draft_tokens": 0,
+    "socket": None,  # a path; else a port of 127.0.0.1
+    # Prompts that lost their slot, kept for when their conversation goes on. llama.cpp's own limit
+    # is 8,192: a server whose prompts never come back grows to that.
+    "prompt_cache_mebibytes": 256,
 }
 
 
@@ -28,6 +32,7 @@ def main() -> None:
     params.model.path = settings["model"]
     params.n_ctx = settings["context"] * settings["slots"]
     params.n_parallel = settings["slots"]
+    params.cache_ram_mib = settings["prompt_cache_mebibytes"]
     params.n_batch = max(2048, settings["context"]) if settings["embeddings"] else 2048
     if settings["embeddings"]:
         params.embedding = True
@@ -39,7 +44,7 @@ def main() -> None:
         params.speculative.draft.mparams.path = settings["draft"]
         params.speculative.draft.n_max = settings["draft_tokens"]
     params.api_keys = [settings["key"]]
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [settings["socket"] or "127.0.0.1"]
     params.port = 0
     params.n_threads_http = settings["slots"] + CALLS
     params.use_jinja = True

@@ -15,6 +15,7 @@ import openai
 import pytest
 from api_server import running
 
+from langraft.export.parity import HARD_LINES
 from langraft.serve.api import build_api
 from langraft.serve.engine import Engine
 from langraft.serve.limits import Limits
@@ -73,6 +74,18 @@ def test_streamed_text_is_the_whole_text(client: openai.OpenAI) -> None:
     assert "".join(c.choices[0].text for c in chunks if c.choices) == whole
     assert chunks[-2].choices[0].finish_reason == "length"
     assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (3, 16)
+
+
+@pytest.mark.parametrize("text", [*HARD_LINES, "", " ", "  \n", "中" * 20])
+def test_no_prompt_has_more_tokens_than_is_said_without_counting(
+    llama: tuple[str, LlamaEngine], text: str
+) -> None:
+    """Such a prompt is never counted: the engine gets one request instead of two."""
+    place, engine = llama
+    with openai.OpenAI(base_url=f"{place}/v1", api_key=KEY) as client:
+        found = client.completions.create(model="tiny", prompt=text, max_tokens=1)
+    assert found.usage is not None
+    assert len(text) / 4 <= found.usage.prompt_tokens <= engine.most(text)
 
 
 def test_chat_stream_and_whole_agree(client: openai.OpenAI) -> None:

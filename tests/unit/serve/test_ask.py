@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Recorder:
 
     async def count(self, prompt: str | Sequence[int]) -> int:
         return len(prompt)
+
+    def most(self, prompt: str | Sequence[int]) -> float:
+        return math.inf
 
     async def spell(self, ids: Sequence[int]) -> str:
         return ""

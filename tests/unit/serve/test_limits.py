@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 import httpx
@@ -33,6 +34,9 @@ class Sleeper:
 
     async def count(self, prompt: str | Sequence[int]) -> int:
         return 1
+
+    def most(self, prompt: str | Sequence[int]) -> float:
+        return math.inf
 
     async def spell(self, ids: Sequence[int]) -> str:
         return ""
