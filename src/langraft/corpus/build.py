@@ -7,6 +7,7 @@ between, this process decides what only all documents together can decide.
 from __future__ import annotations
 
 import dataclasses
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def build_corpus(
             too little text.
         RunFailed: the disk is full or `out` cannot be written.
     """
+    gc.freeze()  # what the imports left would be gone through at every collection
     plan = plan_of(corpus, new_language, root, (out / WORK).resolve())
     with disk_errors(out):
         _begin(plan, new_language, root)
