@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.account import SNIPPET
-from langraft.corpus.kernels.copying import gather
+from langraft.corpus.kernels.copying import gather, room
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.plan import Plan, mapped
 
@@ -158,7 +158,7 @@ class Reader:
         return found.decode() if most is None else found.decode(errors="ignore")
 
     def texts(self) -> Texts:
-        """The texts of all documents."""
+        """The texts of all documents, in memory that the next call in this thread reuses."""
         return self._gathered("text", self._documents.start, self._documents.size)
 
     def notes(self) -> Texts:
@@ -169,13 +169,13 @@ class Reader:
         """A stretch of its shard for every document; of each shard only what is wanted is read."""
         offsets = np.zeros(len(size) + 1, np.int64)
         np.cumsum(size, out=offsets[1:])
-        data = np.empty(offsets[-1], np.uint8)
+        data = room(kind, int(offsets[-1]))
         filled = size > 0  # a shard of empty texts is an empty file, and cannot be mapped
         for part in np.unique(self._documents.part[filled]).tolist():
             members = np.flatnonzero(filled & (self._documents.part == part))
             shard = mapped(self._path(part, kind))
             gather(shard, start[members], size[members], data, offsets[members])
-        return Texts(data, offsets)
+        return Texts(data[: offsets[-1]], offsets)
 
     def example(self, number: int) -> dict[str, Any]:
         """What an account shows of a document."""

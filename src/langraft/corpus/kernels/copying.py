@@ -1,12 +1,30 @@
-"""Bytes moved in bulk."""
+"""Bytes moved in bulk, and where to."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled, inlined
 
 BLOCK = 32  # bytes that are looked at together
+
+_rooms = threading.local()
+
+
+def room(use: str, size: int) -> npt.NDArray[np.uint8]:
+    """At least `size` bytes of this thread to write to, until it asks for the same use again.
+
+    Memory that is taken anew each time has to be cleared by the system each time, which takes
+    about as long as what a kernel does to it.
+    """
+    held: dict[str, npt.NDArray[np.uint8]] = _rooms.__dict__
+    if use not in held or len(held[use]) < size:
+        held[use] = np.empty(size, np.uint8)
+    return held[use]
 
 
 @inlined

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled
-from langraft.corpus.kernels.copying import BLOCK, copied
+from langraft.corpus.kernels.copying import BLOCK, copied, room
 from langraft.corpus.kernels.texts import Texts
 
 LONGEST = 6  # bytes of an escape: \\u001f
@@ -18,11 +18,11 @@ LONGEST = 6  # bytes of an escape: \\u001f
 
 def framed(texts: Texts, before: Texts, behind: Texts) -> npt.NDArray[np.uint8]:
     """Every text with quotes, backslashes and control characters escaped, between two texts of its
-    own that stay as they are; all in one run of bytes.
+    own that stay as they are; all in one run of bytes, which the next call in this thread reuses.
     """
-    # room for the worst case: memory that is not written to costs nothing
-    room = LONGEST * int(texts.sizes.sum()) + len(before.data) + len(behind.data)
-    out = np.empty(room, np.uint8)
+    # for the worst case: memory that is not written to costs nothing
+    most = LONGEST * int(texts.sizes.sum()) + len(before.data) + len(behind.data)
+    out = room("framed", most)
     pairs = (texts, before, behind)
     used = _framed(*(part for t in pairs for part in (t.data, t.offsets)), *_escapes(), out)
     return out[:used]

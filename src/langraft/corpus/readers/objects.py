@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from langraft.corpus.kernels.flat import flat_texts
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.readers.lines import LONGEST, Block
 from langraft.corpus.readers.records import Run
@@ -24,6 +23,8 @@ def objects(block: Block, text_key: str) -> Run | None:
         line, which names what is wrong.
     """
     data = block.data
+    from langraft.corpus.kernels.flat import flat_texts  # numba: rows of other formats need none
+
     if len(data) > LONGEST or not _is_utf8(data):
         return None
     texts = flat_texts(np.frombuffer(data, np.uint8), text_key) or _parsed(data, text_key)
