@@ -82,7 +82,7 @@ def write_frame(plan: Plan, name: str) -> str:
     metas = _metas(plan, documents, reader.notes(), bins)
     lines = lines_of(reader.texts(), documents.hex_keys(), like, metas)
     with appearing(folder / f"{name}.zst") as path:
-        path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines))
+        path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines.data))
     return finish(folder, name, {"documents": len(documents)})
 
 

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langraft.corpus.readers import Record, lines, rows
+from langraft.corpus.readers import objects as objects_module
 from langraft.corpus.readers.lines import Block
 from langraft.corpus.readers.objects import _parsed, objects
 from langraft.corpus.readers.records import Flaw, Run
@@ -66,7 +67,7 @@ ODD = st.sampled_from(
 def read(path: Path, size: int) -> list[Record | Flaw]:
     """Everything `jsonl` gives, one by one."""
     found: list[Record | Flaw] = []
-    with patch.object(lines, "BLOCK", size):
+    with patch.object(lines, "BLOCK", size), patch.object(objects_module, "LEAST", 0):
         for one in rows.jsonl(path, "text"):
             if isinstance(one, Run):
                 found += map(Record, one.texts, one.lines.tolist())
@@ -106,8 +107,11 @@ def test_blocks_are_taken_whole_when_all_is_well() -> None:
         ('{"n": 1e5, "text": "一"}', False),
     ],
 )
-def test_only_what_is_not_plain_goes_to_arrow(line: str, alone: bool) -> None:
-    with patch("langraft.corpus.readers.objects._parsed", side_effect=_parsed) as arrow:
+def test_only_what_is_not_plain_goes_to_arrow(
+    monkeypatch: pytest.MonkeyPatch, line: str, alone: bool
+) -> None:
+    monkeypatch.setattr(objects_module, "LEAST", 0)
+    with patch.object(objects_module, "_parsed", side_effect=_parsed) as arrow:
         run = objects(Block(0, 0, f"{line}\n{line}".encode()), "text")
     assert run is not None
     assert list(run.texts) == [json.loads(line)["text"]] * 2

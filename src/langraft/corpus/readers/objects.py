@@ -12,6 +12,7 @@ from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.readers.lines import LONGEST, Block
 from langraft.corpus.readers.records import Run
 
+LEAST = 1 << 20  # bytes: for fewer, loading the kernels takes longer than they save
 LINE_END, RETURN, OPENING, CLOSING = b"\n\r{}"
 
 
@@ -23,12 +24,19 @@ def objects(block: Block, text_key: str) -> Run | None:
         line, which names what is wrong.
     """
     data = block.data
-    from langraft.corpus.kernels.flat import flat_texts  # numba: rows of other formats need none
-
     if len(data) > LONGEST or not _is_utf8(data):
         return None
-    texts = flat_texts(np.frombuffer(data, np.uint8), text_key) or _parsed(data, text_key)
+    texts = _copied(data, text_key) or _parsed(data, text_key)
     return Run(texts, block.number + 1 + np.arange(len(texts))) if texts else None
+
+
+def _copied(data: bytes, text_key: str) -> Texts | None:
+    """The texts where all lines are plain, and enough of them."""
+    if len(data) < LEAST:
+        return None
+    from langraft.corpus.kernels.flat import flat_texts
+
+    return flat_texts(np.frombuffer(data, np.uint8), text_key)
 
 
 def _parsed(data: bytes, text_key: str) -> Texts | None:
