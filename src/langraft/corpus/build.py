@@ -7,6 +7,7 @@ between, this process decides what only all documents together can decide.
 from __future__ import annotations
 
 import dataclasses
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from langraft.corpus.tools import CountTokens, make_tools
 from langraft.recipe import Corpus
 
 WORK, FINGERPRINT = "unfinished", "fingerprint"
+LAYOUT = 2  # of unfinished work: what an older version left cannot be gone on with
 
 
 def build_corpus(
@@ -77,6 +79,7 @@ def build_corpus(
             too little text.
         RunFailed: the disk is full or `out` cannot be written.
     """
+    gc.freeze()  # what the imports left would be gone through at every collection
     plan = plan_of(corpus, new_language, root, (out / WORK).resolve())
     with disk_errors(out):
         _begin(plan, new_language, root)
@@ -141,7 +144,7 @@ def _begin(plan: Plan, new_language: str, root: Path) -> None:
     files += [*plan.sensitive_files, *expand((*quality.reference, *quality.bad), root)]
     files += [root / path for path in suites if (root / path).exists()]
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    settings = [plan.corpus.model_dump(mode="json"), new_language, stamps]
+    settings = [LAYOUT, plan.corpus.model_dump(mode="json"), new_language, stamps]
     mark, wanted = plan.work / FINGERPRINT, sha256_json(settings)
     if not mark.exists() or mark.read_text() != wanted:
         _discard(plan.work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -12,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.account import SNIPPET
-from langraft.corpus.kernels.texts import Texts, gather
-from langraft.corpus.plan import Plan
+from langraft.corpus.kernels.copying import gather, room
+from langraft.corpus.kernels.texts import Texts
+from langraft.corpus.plan import Plan, mapped
 
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -70,15 +70,15 @@ class Documents:
         rows = zip(*(column.tolist() for column in columns), strict=True)
         return [f"{names[source][file]}:{line}" for source, file, line in rows]
 
-    def hex_keys(self) -> list[str]:
+    def hex_keys(self) -> list[bytes]:
         """The 128-bit key of every document in hexadecimal."""
-        digits = self.keys.astype(">u8").tobytes().hex()
+        digits = self.keys.astype(">u8").tobytes().hex().encode()
         return [digits[place : place + 32] for place in range(0, len(digits), 32)]
 
 
 def load(folder: Path, parts: Sequence[str]) -> Documents:
     """The columns of all shards in `folder`."""
-    wanted = ("offsets", "notes", "files", "lines", "keys", "scores")
+    wanted = ("rows", "offsets", "notes", "files", "lines", "keys", "scores")
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     for name in parts:
         with np.load(folder / f"{name}.npz") as stored:
@@ -93,12 +93,13 @@ def load(folder: Path, parts: Sequence[str]) -> Documents:
     rank[order] = np.arange(len(order))
     sources = np.array([int(name.split("-")[0]) for name in parts], np.int16)
     ones = np.ones(len(part), np.int64)
+    texts = list(zip(columns["offsets"], columns["rows"], strict=True))
     return Documents(
         list(parts),
         part,
         row.astype(np.int64),
-        _joined([offsets[:-1] for offsets in columns["offsets"]], np.int64),
-        _joined([np.diff(offsets) for offsets in columns["offsets"]], np.int64),
+        _joined([ends[rows] for ends, rows in texts], np.int64),
+        _joined([ends[rows + 1] - ends[rows] for ends, rows in texts], np.int64),
         sources[part],
         _joined(columns["files"], np.int32),
         _joined(columns["lines"], np.int64),
@@ -157,29 +158,24 @@ class Reader:
         return found.decode() if most is None else found.decode(errors="ignore")
 
     def texts(self) -> Texts:
-        """The texts of all documents."""
+        """The texts of all documents, in memory that the next call in this thread reuses."""
         return self._gathered("text", self._documents.start, self._documents.size)
 
-    def notes(self) -> list[dict[str, Any]]:
-        """What the steps noted of every document."""
-        sizes = self._documents.note_size
-        written = self._gathered("notes", self._documents.note, sizes)
-        found: list[dict[str, Any]] = [{} for _ in range(len(sizes))]
-        for number in np.flatnonzero(sizes).tolist():
-            found[number] = json.loads(written.encoded(number))
-        return found
+    def notes(self) -> Texts:
+        """What the steps noted of every document, as JSON; of most nothing."""
+        return self._gathered("notes", self._documents.note, self._documents.note_size)
 
     def _gathered(self, kind: str, start: Numbers, size: Numbers) -> Texts:
         """A stretch of its shard for every document; of each shard only what is wanted is read."""
         offsets = np.zeros(len(size) + 1, np.int64)
         np.cumsum(size, out=offsets[1:])
-        data = np.empty(offsets[-1], np.uint8)
+        data = room(kind, int(offsets[-1]))
         filled = size > 0  # a shard of empty texts is an empty file, and cannot be mapped
         for part in np.unique(self._documents.part[filled]).tolist():
             members = np.flatnonzero(filled & (self._documents.part == part))
-            shard = np.memmap(self._path(part, kind), np.uint8, "r")
+            shard = mapped(self._path(part, kind))
             gather(shard, start[members], size[members], data, offsets[members])
-        return Texts(data, offsets)
+        return Texts(data[: offsets[-1]], offsets)
 
     def example(self, number: int) -> dict[str, Any]:
         """What an account shows of a document."""

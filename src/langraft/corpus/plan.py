@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from langraft.core.io import PARTIAL
 from langraft.corpus.readers import expand
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 UNIT_BYTES = 64_000_000  # on disk: files are read in groups of about so many
 UNIT_FILES = 2_000
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +136,26 @@ def finish(work: Path, name: str, result: dict[str, Any]) -> str:
     with appearing(work / f"{name}.json") as path:
         path.write_text(note, encoding="utf-8")
     return note
+
+
+def link(old: Path, new: Path) -> None:
+    """Give a finished file a second name; where the disk has no links, copy it."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    new.unlink(missing_ok=True)
+    try:
+        new.hardlink_to(old)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with appearing(new) as path:
+            shutil.copyfile(old, path)
+
+
+def mapped(path: Path) -> npt.NDArray[np.uint8]:
+    """A file's bytes without a copy of them; an empty file cannot be mapped."""
+    if not path.stat().st_size:
+        return np.zeros(0, np.uint8)
+    return np.asarray(np.memmap(path, np.uint8, "r"))
 
 
 class appearing:

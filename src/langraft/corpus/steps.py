@@ -24,19 +24,39 @@ MENTIONS = 5  # examples of a document's mentions
 
 @dataclasses.dataclass
 class Batch:
-    """The documents of a shard that are left, and what is known of each."""
+    """The documents of a shard that are left, and what is known of each.
+
+    Attributes:
+        source: the number of their source.
+        texts: their texts as they are now.
+        paths: the files of the source, as the recipe would write them.
+        files, lines: where each document came from: a place in `paths`, and a line.
+        rows: the number that each document had in the shard at first.
+        notes: by that number, what the steps noted; most documents have none.
+        rewritten: whether a step changed any text.
+    """
 
     source: int
     texts: Texts
-    places: list[str]
-    notes: list[dict[str, Any]]
+    paths: Sequence[str]
+    files: npt.NDArray[np.int32]
+    lines: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    notes: dict[int, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    rewritten: bool = False
+
+    def place(self, row: int) -> str:
+        """The file and line that a document came from."""
+        return f"{self.paths[self.files[row]]}:{self.lines[row]}"
+
+    def note(self, row: int) -> dict[str, Any]:
+        """What is noted of a document, to be added to."""
+        return self.notes.setdefault(int(self.rows[row]), {})
 
     def keep(self, rows: npt.NDArray[np.int64]) -> None:
         """Only the documents with these numbers stay."""
         self.texts = self.texts.take(rows)
-        chosen = rows.tolist()
-        self.places = [self.places[row] for row in chosen]
-        self.notes = [self.notes[row] for row in chosen]
+        self.files, self.lines, self.rows = self.files[rows], self.lines[rows], self.rows[rows]
 
 
 @dataclasses.dataclass
@@ -101,9 +121,10 @@ def mark_language(plan: Plan, batch: Batch) -> Outcome:
     out = Outcome()
     assert plan.tools.identify is not None
     for row, found in enumerate(plan.tools.identify.identify(list(batch.texts))):
-        batch.notes[row]["language"] = found.language
+        noted = batch.note(row)
+        noted["language"] = found.language
         if found.mixed:
-            batch.notes[row]["shares"] = {k: round(v, 3) for k, v in found.shares.items()}
+            noted["shares"] = {k: round(v, 3) for k, v in found.shares.items()}
             out.changed["mixed"] = out.changed.get("mixed", 0) + 1
         elif found.language != source.language:
             kind = f"in {found.language}"
@@ -165,7 +186,7 @@ def remove_benchmarks(plan: Plan, batch: Batch) -> Outcome:
     for row, hits in enumerate(plan.tools.contamination.hits(list(batch.texts))):
         if not hits:
             continue
-        batch.notes[row]["hits"] = [
+        batch.note(row)["hits"] = [
             {"suite": hit.suite, "item": hit.item, "share": round(hit.share, 3)} for hit in hits
         ]
         first = {"suite": hits[0].suite, "item": hits[0].item, "value": round(hits[0].share, 3)}
@@ -183,8 +204,8 @@ def score(plan: Plan, batch: Batch) -> Outcome:
     """Each document's score goes into its notes; the cut comes when all scores are known."""
     assert plan.tools.scorer is not None
     found = plan.tools.scorer.scores(list(batch.texts))
-    for note, value in zip(batch.notes, found, strict=True):
-        note["score"] = {plan.tools.scorer.name: round(float(value), 6)}
+    for row, value in zip(range(len(batch.texts)), found, strict=True):
+        batch.note(row)["score"] = {plan.tools.scorer.name: round(float(value), 6)}
     return Outcome()
 
 
@@ -221,7 +242,7 @@ def apply_steps(plan: Plan, batch: Batch, account: Account) -> list[dict[str, An
         if name == "decontaminate":
             hits += _listed(before, batch, outcome)
         if outcome.dropped:
-            batch.keep(np.array([r for r in range(len(before)) if r not in outcome.dropped], int))
+            batch.keep(np.delete(np.arange(len(before)), list(outcome.dropped)))
         step.after += len(batch.texts.data)
         step.seconds += time.thread_time() - started
     return hits
@@ -232,21 +253,21 @@ def _take_in(outcome: Outcome, batch: Batch, step: Any) -> None:
     for row, (reason, numbers) in outcome.dropped.items():
         shown = {}
         if step.dropped[reason] < 10:
-            shown = {"place": batch.places[row], **numbers, "snippet": batch.texts[row][:SNIPPET]}
+            shown = {"place": batch.place(row), **numbers, "snippet": batch.texts[row][:SNIPPET]}
         step.drop(reason, int(sizes[row]), shown)
     for what, count in outcome.changed.items():
         step.changed[what] += count
     for what, row, numbers in outcome.examples:
-        example = {"reason": what, "changed": True, "place": batch.places[row], **numbers}
+        example = {"reason": what, "changed": True, "place": batch.place(row), **numbers}
         step.examples.append(example)
-    if outcome.texts is not None:
-        batch.texts = outcome.texts
+    if outcome.texts is not None and outcome.texts is not batch.texts:
+        batch.texts, batch.rewritten = outcome.texts, True
 
 
 def _listed(texts: Texts, batch: Batch, outcome: Outcome) -> list[dict[str, Any]]:
-    rows = batch.notes
     return [
-        {**hit, "document": batch.places[row], "text": texts[row][:SNIPPET]}
-        for row, note in enumerate(rows)
-        for hit in note.pop("hits", ())
+        {**hit, "document": batch.place(row), "text": texts[row][:SNIPPET]}
+        for row, number in enumerate(batch.rows.tolist())
+        if number in batch.notes
+        for hit in batch.notes[number].pop("hits", ())
     ]

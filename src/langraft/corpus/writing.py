@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from langraft.corpus.choosing import GRADES
 from langraft.corpus.collected import Documents, Numbers, Reader
 from langraft.corpus.documents import LEVEL, Document, encoded
-from langraft.corpus.kernels.escape import escaped
+from langraft.corpus.kernels.escape import framed
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.leak import HeldOutLines
 from langraft.corpus.plan import Plan, appearing, finish, finished
 from langraft.corpus.shard import load_texts
 
-FRAME_BYTES = 8_000_000  # of text in one task and one frame of the packed file
+FRAME_BYTES = 16_000_000  # of text in one task and one frame of the packed file
 
 
 class Frame(NamedTuple):
@@ -82,13 +82,13 @@ def write_frame(plan: Plan, name: str) -> str:
     metas = _metas(plan, documents, reader.notes(), bins)
     lines = lines_of(reader.texts(), documents.hex_keys(), like, metas)
     with appearing(folder / f"{name}.zst") as path:
-        path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines))
+        path.write_bytes(zstandard.ZstdCompressor(LEVEL, write_checksum=True).compress(lines.data))
     return finish(folder, name, {"documents": len(documents)})
 
 
 def lines_of(
-    texts: Texts, ids: Sequence[str], like: Document, metas: Iterable[Mapping[str, Any]]
-) -> bytes:
+    texts: Texts, ids: Sequence[bytes], like: Document, metas: Sequence[bytes]
+) -> npt.NDArray[np.uint8]:
     """What `Document.to_line` gives for each of many texts of one source, joined: no text becomes a
     Python object.
 
@@ -96,38 +96,45 @@ def lines_of(
         texts: the texts.
         ids: of every text, what follows `like.id`; must need no escape in JSON.
         like: a document with the start of all ids, an empty text, and the source's other fields.
-        metas: of every text.
+        metas: of every text, as JSON.
     """
     before, rest = like.to_line().split(b'","text":""', 1)
     between = b'"' + rest.removesuffix(b"{}}\n")
-    inside = escaped(texts)
-    view, ends = inside.data.data, inside.offsets.tolist()
-    parts: list[bytes | memoryview] = []
-    for (start, end), name, meta in zip(itertools.pairwise(ends), ids, metas, strict=True):
-        parts += (before, name.encode(), b'","text":"', view[start:end], between, encoded(meta))
-        parts.append(b"}\n")
-    return b"".join(parts)
+    return framed(
+        texts,
+        Texts.of_bytes([b'%b%b","text":"' % (before, name) for name in ids]),
+        Texts.of_bytes([b"%b%b}\n" % (between, meta) for meta in metas]),
+    )
 
 
-def _metas(
-    plan: Plan, documents: Documents, notes: Sequence[Mapping[str, Any]], bins: Numbers
-) -> Iterator[dict[str, Any]]:
-    """Where each document comes from, what the steps noted of it, and what was decided."""
-    wanted, binned = plan.corpus.dedup.rehydrate, plan.corpus.buckets.count > 1
-    decided = (documents.cluster, documents.grade, documents.weight, bins)
-    rows = zip(*(column.tolist() for column in decided), strict=True)
-    for place, noted, row in zip(documents.places(plan.names), notes, rows, strict=True):
-        cluster, grade, weight, number = row
-        meta = {"place": place, **noted}
-        if cluster > 1:
-            meta["cluster"] = cluster
-        if grade:
-            meta["grade"] = GRADES[grade]
-        if wanted:
-            meta["weight"] = weight
-        if binned and number >= 0:
-            meta["bin"] = number
-        yield meta
+def _metas(plan: Plan, documents: Documents, notes: Texts, bins: Numbers) -> list[bytes]:
+    """Where each document comes from, what the steps noted of it, and what was decided, as JSON.
+
+    Written piece by piece: most documents have nothing but a place, and `json` takes longer over
+    them than zstd over their texts.
+    """
+    inside: list[bytes] = [b""] * len(documents)
+    for row in np.flatnonzero(notes.sizes).tolist():
+        inside[row] = b"," + notes.encoded(row)[1:-1]
+    every = np.ones(len(documents), bool)
+    for key, column, shown in (
+        ("cluster", documents.cluster, documents.cluster > 1),
+        ("grade", documents.grade, documents.grade > 0),
+        ("weight", documents.weight, every & plan.corpus.dedup.rehydrate),
+        ("bin", bins, (bins >= 0) & (plan.corpus.buckets.count > 1)),
+    ):
+        for row in np.flatnonzero(shown).tolist():
+            value = int(column[row])
+            member = {key: GRADES[value] if key == "grade" else value}
+            inside[row] += b"," + encoded(member)[1:-1]
+    names = [[encoded(name)[:-1] for name in files] for files in plan.names]
+    places = zip(
+        *(c.tolist() for c in (documents.source, documents.file, documents.line)), strict=True
+    )
+    return [
+        b'{"place":%b:%d"%b}' % (names[source][file], line, more)
+        for (source, file, line), more in zip(places, inside, strict=True)
+    ]
 
 
 def guard_part(plan: Plan, name: str) -> str:
@@ -138,7 +145,9 @@ def guard_part(plan: Plan, name: str) -> str:
         return done
     with np.load(folder / "held.npz") as stored:
         held = HeldOutLines(Texts(stored["data"], stored["offsets"]))
-    shares = held.largest_shares(load_texts(plan.work / "clean", name))
+    with np.load(plan.work / "clean" / f"{name}.npz") as stored:
+        rows = stored["rows"]
+    shares = held.largest_shares(load_texts(plan.work / "clean", name))[rows]
     with appearing(folder / f"{name}.npy") as path, path.open("wb") as stream:
         np.save(stream, shares)
     return finish(folder, name, {"documents": len(shares)})

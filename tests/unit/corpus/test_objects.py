@@ -11,14 +11,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langraft.corpus.readers import Record, lines, rows
+from langraft.corpus.readers import objects as objects_module
 from langraft.corpus.readers.lines import Block
-from langraft.corpus.readers.objects import objects
+from langraft.corpus.readers.objects import _parsed, objects
 from langraft.corpus.readers.records import Flaw, Run
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+TEXT = SHORT | st.builds(lambda text, many: text * many, SHORT, st.integers(2, 20))
 FIELDS = st.fixed_dictionaries(
     {"text": TEXT},
-    optional={"id": TEXT | st.integers() | st.none() | st.lists(TEXT, max_size=2), "te\nxt": TEXT},
+    optional={
+        "id": TEXT | st.integers() | st.none() | st.booleans() | st.lists(TEXT, max_size=2),
+        "te\nxt": TEXT,
+        "score": st.floats(),
+    },
 )
 GOOD = st.builds(
     lambda value, ascii: json.dumps(value, ensure_ascii=ascii).encode(), FIELDS, st.booleans()
@@ -49,6 +55,10 @@ ODD = st.sampled_from(
         *(b'{"text": "a", "text": "b"}', b'{"n": NaN, "text": "a"}', b'{"n": 01, "text": "a"}'),
         *(b'{"text": "\\ud800"}', b'{"text": "\\ud83d\\ude00"}', b'{"x": "\xff", "text": "a"}'),
         *(b'{"text": "a\tb"}', b'{"text": "a"}\r', b'{"\\u0074ext": "a"}', b'{"text": "\\x"}'),
+        *(b'{"n": -, "text": "a"}', b'{"n": 1., "text": "a"}', b'{"n": truex, "text": "a"}'),
+        *(b'{"n": -0.50, "text": "a"}', b'{"n": .5, "text": "a"}', b'{"text": "a",}', b'{"": "a"}'),
+        *(b'{"text": "a"} x', b'{"text" "a"}', b'{,"text": "a"}', b'{"text": "a" "n": 1}', b'{"a'),
+        *(b'{"text": "a\\', b'{"n": ' + b"9" * 5000 + b', "text": "a"}', b'{"n": tru'),
         *(b'{"n": 1e999, "text": "a"}', b'{"n": [{"text": "b"}], "text": "a"}', b'{"n": {}'),
     )
 )
@@ -57,7 +67,7 @@ ODD = st.sampled_from(
 def read(path: Path, size: int) -> list[Record | Flaw]:
     """Everything `jsonl` gives, one by one."""
     found: list[Record | Flaw] = []
-    with patch.object(lines, "BLOCK", size):
+    with patch.object(lines, "BLOCK", size), patch.object(objects_module, "LEAST", 0):
         for one in rows.jsonl(path, "text"):
             if isinstance(one, Run):
                 found += map(Record, one.texts, one.lines.tolist())
@@ -86,6 +96,26 @@ def test_blocks_are_taken_whole_when_all_is_well() -> None:
     assert run is not None
     assert list(run.texts) == [f"第{n}行" for n in range(9)]
     assert run.lines.tolist() == list(range(41, 50))
+
+
+@pytest.mark.parametrize(
+    ("line", "alone"),
+    [
+        ('{"id": "a", "text": "一\\n\\"二\\"\\\\三", "n": -1.5, "ok": true, "no": null}', True),
+        ('{"id": "a", "text": "\\u4e00"}', False),
+        ('{"meta": {"a": [1]}, "text": "一"}', False),
+        ('{"n": 1e5, "text": "一"}', False),
+    ],
+)
+def test_only_what_is_not_plain_goes_to_arrow(
+    monkeypatch: pytest.MonkeyPatch, line: str, alone: bool
+) -> None:
+    monkeypatch.setattr(objects_module, "LEAST", 0)
+    with patch.object(objects_module, "_parsed", side_effect=_parsed) as arrow:
+        run = objects(Block(0, 0, f"{line}\n{line}".encode()), "text")
+    assert run is not None
+    assert list(run.texts) == [json.loads(line)["text"]] * 2
+    assert arrow.called is not alone
 
 
 def test_line_numbers_go_on_behind_lines_that_are_too_long(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from langraft.corpus.collected import Reader, load
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.plan import plan_of
 from langraft.corpus.reading import read_unit
-from langraft.corpus.shard import load_texts, store_texts
+from langraft.corpus.shard import clean_part, load_texts, store_texts
 from langraft.recipe import Corpus
 
 PLAIN = Corpus.model_validate(
@@ -70,10 +72,36 @@ def test_texts_are_gathered_from_their_shards_empty_ones_too(tmp_path: Path) -> 
             keys=np.zeros((many, 2), np.uint64),
             scores=np.zeros(many),
             notes=np.zeros(many + 1, np.int64),
+            rows=np.arange(many),
         )
     documents = load(tmp_path / "clean", [f"000-{number}" for number in range(3)])
     assert list(Reader(plan, documents).texts()) == list(itertools.chain(*shards))
     assert documents.places(plan.names, [2, 5]) == ["a.jsonl:2", "a.jsonl:0"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_texts_that_no_step_changed_are_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Dropped ones stay in the file, and are not among the documents."""
+    wrong = OSError(errno.EPERM, "this disk has no links")
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=wrong))
+    texts = ["好的文章。" * 20, "短", "又一篇文章。" * 20]
+    lines = (json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    rules = PLAIN.model_copy(
+        update={"rules": "any", "thresholds": {"max_repeated_20gram_share": 1}}
+    )
+    plan = plan_of(rules, "zh", tmp_path, tmp_path)
+    (part,) = json.loads(read_unit(plan, plan.units()[0]))["parts"]
+    clean_part(plan, part)
+    read, clean = (tmp_path / folder / f"{part}.text" for folder in ("read", "clean"))
+    assert clean.samefile(read) is links
+    assert clean.read_text() == "".join(texts)
+    documents = load(tmp_path / "clean", [part])
+    assert list(Reader(plan, documents).texts()) == texts[::2]
+    assert documents.places(plan.names) == ["a.jsonl:1", "a.jsonl:3"]
 
 
 def _one_file(folder: Path) -> Path:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled
+from langraft.corpus.kernels.copying import BLOCK
 from langraft.corpus.kernels.hashing import BASIS, MIX, fnv
 from langraft.corpus.kernels.texts import Texts
-from langraft.corpus.kernels.unicode import SPACE, classes, decode
+from langraft.corpus.kernels.unicode import SPACE, classes, decode, space_bytes
 
 DIGITS, DOTTED = 1, 2
 
@@ -45,7 +46,7 @@ class Lines(NamedTuple):
 
 def long_lines(texts: Texts, shortest: int) -> Lines:
     """The lines of at least `shortest` characters."""
-    return Lines(*_lines(texts.data, texts.offsets, classes(), shortest))
+    return Lines(*_lines(texts.data, texts.offsets, classes(), space_bytes(), max(1, shortest)))
 
 
 def without(texts: Texts, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> Texts:
@@ -61,7 +62,7 @@ def number_flags(texts: Texts) -> npt.NDArray[np.uint8]:
 
 
 @compiled
-def _lines(data: Any, offsets: Any, table: Any, shortest: Any) -> Any:
+def _lines(data: Any, offsets: Any, table: Any, spaces: Any, shortest: Any) -> Any:
     room = 16
     for byte in data:
         room += byte == 10
@@ -74,32 +75,71 @@ def _lines(data: Any, offsets: Any, table: Any, shortest: Any) -> Any:
     )
     found = 0
     for text in range(len(offsets) - 1):
-        start = at = offsets[text]
-        size = visible_size = 0
-        value = visible_value = np.uint64(BASIS)
-        while at <= offsets[text + 1]:
-            finished = at == offsets[text + 1]
-            if finished or data[at] == 10:
-                if visible_size >= shortest:
-                    mixed = visible_value * np.uint64(MIX)
-                    hashes[found] = mixed ^ (mixed >> np.uint64(29))
-                    owners[found], sizes[found] = text, visible_size
-                    starts[found] = start
-                    ends[found] = at if finished else at + 1
-                    found += 1
-                size = visible_size = 0
-                value = np.uint64(BASIS)
-                at += 1
-                start = at
+        at = offsets[text]
+        while at < offsets[text + 1]:
+            start, end = at, _line_end(data, at, offsets[text + 1])
+            at = min(end + 1, offsets[text + 1])
+            if end - start < shortest:
                 continue
-            point, at = decode(data, at)
-            space = (table[point] & SPACE) != 0
-            if size or not space:
-                size += 1
-                value = fnv(value, point)
-                if not space:
-                    visible_size, visible_value = size, value
+            first, last = _visible(data, start, end, table, spaces)
+            line = data[first:last]
+            size = 0
+            for place in range(len(line)):
+                size += (line[place] & 0xC0) != 0x80
+            if size < shortest:
+                continue
+            hashes[found], owners[found], sizes[found] = _hash(line), text, size
+            starts[found], ends[found] = start, at
+            found += 1
     return hashes[:found], owners[:found], starts[:found], ends[:found], sizes[:found]
+
+
+@compiled
+def _line_end(data: Any, at: Any, end: Any) -> Any:
+    """Where the next line end stands, or `end`."""
+    while at + BLOCK <= end:
+        block = data[at : at + BLOCK]
+        met = 0  # a sum, which the compiler takes over all bytes at once
+        for place in range(BLOCK):
+            met |= block[place] == 10
+        if met:
+            break
+        at += BLOCK
+    while at < end and data[at] != 10:
+        at += 1
+    return at
+
+
+@compiled
+def _visible(data: Any, first: Any, last: Any, table: Any, spaces: Any) -> Any:
+    """A stretch without the white space at its ends."""
+    while first < last and spaces[data[first]]:
+        point, following = decode(data, first)
+        if not table[point] & SPACE:
+            break
+        first = following
+    while first < last:
+        before = last - 1
+        while data[before] & 0xC0 == 0x80:
+            before -= 1
+        if not spaces[data[before]] or not table[decode(data, before)[0]] & SPACE:
+            break
+        last = before
+    return first, last
+
+
+@compiled
+def _hash(line: Any) -> Any:
+    """64 bits of a line, eight bytes at a time."""
+    value = np.uint64(BASIS) ^ np.uint64(len(line))
+    whole = len(line) // 8 * 8
+    for word in line[:whole].view(np.uint64):
+        value = (value ^ word) * np.uint64(MIX)
+        value ^= value >> np.uint64(32)
+    for byte in line[whole:]:
+        value = fnv(value, byte)
+    value *= np.uint64(MIX)
+    return value ^ (value >> np.uint64(29))
 
 
 @compiled

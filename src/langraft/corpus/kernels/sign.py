@@ -16,16 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from langraft.corpus.kernels.compiling import compiled, inlined
+from langraft.corpus.kernels.copying import room
 from langraft.corpus.kernels.hashing import BASIS, MIX, PRIME, fnv
 from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.kernels.unicode import (
     SPACE,
+    SPACE_BYTE,
+    SPACE_START,
     UNSPACED_BIT,
     WORD,
     classes,
     decode,
     lower,
-    space_starts,
+    space_bytes,
 )
 
 KEY_BYTES = 16  # 64 bits are too short: at 5 billion documents one collision is expected
@@ -51,11 +54,12 @@ def document_keys(texts: Texts) -> list[bytes]:
     """The 128-bit BLAKE2b hash of every text without its white space: layout does not make a
     document new.
     """
-    data, offsets = _without_space(texts.data, texts.offsets, classes(), space_starts())
-    view, places = memoryview(data), offsets.tolist()
+    out = room("without space", len(texts.data))
+    ends = _without_space(texts.data, texts.offsets, classes(), space_bytes(), out)
+    view = memoryview(out)
     return [
         hashlib.blake2b(view[start:end], digest_size=KEY_BYTES).digest()
-        for start, end in itertools.pairwise(places)
+        for start, end in itertools.pairwise(ends.tolist())
     ]
 
 
@@ -76,23 +80,25 @@ def signatures(texts: Texts, bands: int, rows: int, ngram: int) -> Signatures:
 
 
 @compiled
-def _without_space(data: Any, offsets: Any, table: Any, starts: Any) -> Any:
-    out = np.empty(len(data), np.uint8)
+def _without_space(data: Any, offsets: Any, table: Any, spaces: Any, out: Any) -> Any:
     places = np.zeros(len(offsets), np.int64)
-    size = 0
+    size = np.uint64(0)  # no index below 0, which the compiler would look out for
     for text in range(len(offsets) - 1):
-        at, end = offsets[text], offsets[text + 1]
-        while at < end:
-            if starts[data[at]]:
-                point, following = decode(data, at)
+        part = data[offsets[text] : offsets[text + 1]]
+        white = 0  # bytes of a space that are still to be passed over
+        for at in range(len(part)):
+            byte = part[at]
+            if spaces[byte] == SPACE_START:
+                point, following = decode(part, at)
                 if table[point] & SPACE:
-                    at = following
-                    continue
-            out[size] = data[at]
-            size += 1
-            at += 1
+                    white = following - at
+            if white:
+                white -= 1
+                continue
+            out[size] = byte
+            size += np.uint64(spaces[byte] != SPACE_BYTE)
         places[text + 1] = size
-    return out[:size], places
+    return places
 
 
 @inlined

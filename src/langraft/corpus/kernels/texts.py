@@ -119,10 +119,3 @@ class Texts:
         offsets = np.zeros(len(parts) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=offsets[1:])
         return Texts(np.frombuffer(b"".join(parts), np.uint8), offsets)
-
-
-def gather(data: Bytes, starts: Offsets, sizes: Offsets, out: Bytes, places: Offsets) -> None:
-    """Copy stretches of `data` to their places in `out`."""
-    source, target = memoryview(data), memoryview(out)
-    for start, size, place in zip(starts.tolist(), sizes.tolist(), places.tolist(), strict=True):
-        target[place : place + size] = source[start : start + size]

@@ -71,15 +71,19 @@ def classes() -> npt.NDArray[np.uint16]:
     return table
 
 
+SPACE_BYTE, SPACE_START = 1, 2
+
+
 @functools.cache
-def space_starts() -> npt.NDArray[np.bool_]:
-    """The bytes that the UTF-8 of white space (`SPACE`) begins with: what begins otherwise need not
-    be decoded to look for it.
+def space_bytes() -> npt.NDArray[np.uint8]:
+    """The bytes that are white space (`SPACE`) as UTF-8 (`SPACE_BYTE`) or begin some
+    (`SPACE_START`): what begins otherwise need not be decoded to look for it.
     """
-    starts = np.zeros(256, bool)
+    found = np.zeros(256, np.uint8)
     for point in np.flatnonzero(classes() & SPACE).tolist():
-        starts[chr(point).encode()[0]] = True
-    return starts
+        found[chr(point).encode()[0]] = SPACE_BYTE if point < 128 else SPACE_START
+    found.flags.writeable = False
+    return found
 
 
 def mark(table: npt.NDArray[Any], pattern: str, bit: int) -> None:

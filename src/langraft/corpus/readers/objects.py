@@ -1,4 +1,6 @@
-"""JSON lines by the block: arrow parses them, unless something about them needs a closer look."""
+"""JSON lines by the block: plain ones are copied out, arrow parses the others, unless something
+about them needs a closer look.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from langraft.corpus.kernels.texts import Texts
 from langraft.corpus.readers.lines import LONGEST, Block
 from langraft.corpus.readers.records import Run
 
+LEAST = 1 << 20  # bytes: for fewer, loading the kernels takes longer than they save
 LINE_END, RETURN, OPENING, CLOSING = b"\n\r{}"
 
 
@@ -17,16 +20,32 @@ def objects(block: Block, text_key: str) -> Run | None:
     """The texts of a block of which every line is an object with a string under `text_key`.
 
     Returns:
-        None where that is not so, or arrow cannot tell: the block is for `json.loads`, line by
+        None where that is not so, or nothing here can tell: the block is for `json.loads`, line by
         line, which names what is wrong.
     """
     data = block.data
+    if len(data) > LONGEST or not _is_utf8(data):
+        return None
+    texts = _copied(data, text_key) or _parsed(data, text_key)
+    return Run(texts, block.number + 1 + np.arange(len(texts))) if texts else None
+
+
+def _copied(data: bytes, text_key: str) -> Texts | None:
+    """The texts where all lines are plain, and enough of them."""
+    if len(data) < LEAST:
+        return None
+    from langraft.corpus.kernels.flat import flat_texts
+
+    return flat_texts(np.frombuffer(data, np.uint8), text_key)
+
+
+def _parsed(data: bytes, text_key: str) -> Texts | None:
+    """The texts as arrow's parser finds them."""
     many = _lines(data)
-    if len(data) > LONGEST or not many:
+    if not many:
         return None
     schema = pa.schema([(text_key, pa.large_string())])
     try:
-        _utf8(data)
         table = pa.json.read_json(
             pa.BufferReader(data),
             pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
@@ -35,9 +54,7 @@ def objects(block: Block, text_key: str) -> Run | None:
     except pa.ArrowInvalid:
         return None
     column = table.column(0).combine_chunks()
-    if len(column) != many or column.null_count:
-        return None
-    return Run(Texts.of_arrow(column), block.number + 1 + np.arange(many))
+    return None if len(column) != many or column.null_count else Texts.of_arrow(column)
 
 
 def _lines(data: bytes) -> int:
@@ -59,11 +76,11 @@ def _lines(data: bytes) -> int:
     return len(ends) if well else 0
 
 
-def _utf8(data: bytes) -> None:
-    """Arrow does not look at the bytes of fields that it passes over.
-
-    Raises:
-        pa.ArrowInvalid: they are not UTF-8.
-    """
+def _is_utf8(data: bytes) -> bool:
+    """Nobody below looks at the bytes of fields that are passed over."""
     ends = pa.py_buffer(np.array([0, len(data)], np.int64))
-    pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
+    try:
+        pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(data)).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
