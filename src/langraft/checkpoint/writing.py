@@ -29,6 +29,7 @@ SHARD_BYTES = 5_000_000_000
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 NOTE = "langraft.json"
 WORKERS = 4
+KEPT_BYTES = 24 << 20
 
 
 def write_weights(
@@ -127,6 +128,9 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
     one fails, those that have not begun never do.
     """
     cores = torch.get_num_threads()
+    # glibc gives blocks this large back to the system and fetches them anew, a third of a merge's
+    # time; from here on it keeps all up to the largest that it has seen freed (mallopt(3)).
+    torch.empty(KEPT_BYTES, dtype=torch.uint8)
     workers = ThreadPoolExecutor(
         min(WORKERS, cores), initializer=torch.set_num_threads, initargs=(1,)
     )
