@@ -128,8 +128,8 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
     one fails, those that have not begun never do.
     """
     cores = torch.get_num_threads()
-    # glibc gives blocks of megabytes back to the system and fetches them anew, up to a third of a
-    # merge's time; from here on it keeps what is smaller than this, freed at once (mallopt(3)).
+    # glibc gives blocks of megabytes back to the system and fetches them anew, a page fault for
+    # every 4 KB; it learns from this one, freed at once, to keep what is smaller (mallopt(3)).
     torch.empty(KEPT_BYTES, dtype=torch.uint8)
     workers = ThreadPoolExecutor(
         min(WORKERS, cores), initializer=torch.set_num_threads, initargs=(1,)
