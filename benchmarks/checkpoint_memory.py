@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -100,8 +102,10 @@ def python(code: str, *words: str, folder: Path) -> str:
     return done.stdout
 
 
-def make_hollow(shape: str, folder: Path) -> None:
-    """The base's folder with a file of nothing but holes behind its header."""
+def make_hollow(shape: str, folder: Path, last: float) -> None:
+    """The base's folder with a file of nothing but holes behind its header, save the last number:
+    models that are the same have no delta.
+    """
     entries, end = {}, 0
     for tensor in base_tensors(shape):
         place = [end, end + tensor.nbytes]
@@ -114,6 +118,8 @@ def make_hollow(shape: str, folder: Path) -> None:
     with (folder / "model.safetensors").open("wb") as stream:
         stream.write(len(header).to_bytes(8, "little") + header)
         stream.truncate(8 + len(header) + end)
+        stream.seek(-2, os.SEEK_END)
+        stream.write(struct.pack("<f", last)[2:])  # bfloat16 is the upper half of float32
 
 
 def main() -> None:
@@ -127,9 +133,11 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        make = make_hollow if arguments.holes else make_base
-        make(arguments.shape, folder / "base")
-        make(arguments.shape, folder / "second")
+        for number, model in enumerate(("base", "second")):
+            if arguments.holes:
+                make_hollow(arguments.shape, folder / model, float(number))
+            else:
+                make_base(arguments.shape, folder / model)
         make_adapter(arguments.shape, 64, folder / "adapter")
         kind = "holes" if arguments.holes else "random"
         python(LOAD + PICKLE, "base", "bin", kind, folder=folder)

@@ -20,7 +20,7 @@ SMALL = (
     "corpus.sources.1.paths=[DATA/en.jsonl.zst]",
     "tokenizer.size=120",
     "graft.distil={positions: 3000, depth: 1, steps: 12, batch_tokens: 500, output_steps: 20, "
-    "output_positions: 3000, output_batch: 256}",
+    "output_positions: 3000, output_batch: 256, old_positions: 0}",
     "pretrain.0.tokens=8192",
     "pretrain.0.mix={zh: 0.5, en: 0.5}",
     "pretrain.0.lr=2e-3",

@@ -33,7 +33,7 @@ MODELS = (NAMED, f"recipes/{NAMED}", "BASE", "MODEL", "smollm2", "step-900", "st
 MODELS = (*MODELS, "english", "chinese", "llama2", "llama2-chat", "llama2-zh")
 SMALL_DISTIL = (
     "{positions: 1500, depth: 1, steps: 6, batch_tokens: 500, output_steps: 10, "
-    "output_positions: 1500, output_batch: 256}"
+    "output_positions: 1500, output_batch: 256, old_positions: 0}"
 )
 SMALL_SFT = {"row_tokens": 256, "batch_tokens": 512, "micro_rows": 1, "holdout": 0.1, "evaluate": 1}
 SMALL_STAGE = {"tokens": 2048, "batch_tokens": 512, "row_tokens": 128, "micro_rows": 2}

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from verbs import answer, langraft
 
 FEW = ("positions=900", "depth=1", "steps=4", "batch_tokens=300", "output_positions=900")
-FEW = (*FEW, "output_steps=6", "output_batch=128")
+FEW = (*FEW, "output_steps=6", "output_batch=128", "old_positions=300")
 SETS = [part for setting in FEW for part in ("--set", setting)]
 
 

@@ -14,7 +14,8 @@ from small_run import results
 from langraft.recipe import load_recipe
 
 SETTINGS = [
-    "graft.distil={positions: 1500, depth: 1, steps: 6, output_positions: 1500, output_steps: 10}",
+    "graft.distil={positions: 1500, depth: 1, steps: 6, output_positions: 1500, output_steps: 10, "
+    "old_positions: 0}",
     "hardware.threads=1",
 ]
 

@@ -94,7 +94,7 @@ def settings(name: str, tiny: Path, base: str = "") -> list[str]:
     if recipe["graft"]["init"] == "distil":
         found.append(
             "graft.distil={positions: 1500, depth: 1, steps: 6, batch_tokens: 500, "
-            "output_positions: 1500, output_steps: 10, output_batch: 256}"
+            "output_positions: 1500, output_steps: 10, output_batch: 256, old_positions: 0}"
         )
     small = {"tokens": 2048, "batch_tokens": 512, "row_tokens": 128, "micro_rows": 2, "evaluate": 1}
     for index in range(len(recipe["pretrain"])):

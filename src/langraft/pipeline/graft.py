@@ -55,9 +55,8 @@ def _graft(this: Run, graft: Graft, pad_to: int, folder: Path) -> dict[str, Any]
     frame = document_frame(load_tokenizer(this.base))
     model = load_model(this.base)
     bits = {"base": bits_of(this, model, base, frame, "base")}
-    texts = [t for source in this.sources(new=True) for t in this.texts("train", source)]
     judged = graft.init == AUTO
-    learnt = set_apart(texts)[0] if judged else texts
+    learnt, heard = (_learnt(this, new=new, judged=judged) for new in (True, False))
     known, covered = gather(
         _methods(graft),
         base,
@@ -75,7 +74,7 @@ def _graft(this: Run, graft: Graft, pad_to: int, folder: Path) -> dict[str, Any]
     untie = untie and bool(added)
     before = _judged(this, model, base, frame) if judged and added else {}
     model = add_rows(model, known.subtokens, first=base.size, rows=rows, untie=untie)
-    reader = Reader(base, extended, frame, learnt, this.device, this.recipe.seed)
+    reader = Reader(base, extended, frame, learnt, this.device, this.recipe.seed, heard)
     bed = Bed(model, known, base.size, reader, graft.distil, folder, this.out / METRICS)
     results: dict[str, Any] = {"method": graft.init, "untied": untie, "added_rows": added}
     if covered:
@@ -92,6 +91,12 @@ def _graft(this: Run, graft: Graft, pad_to: int, folder: Path) -> dict[str, Any]
     copy_tokenizer(this.out / "tokenizer", folder)
     forget(folder)
     return {**results, "bits": bits}
+
+
+def _learnt(this: Run, *, new: bool, judged: bool) -> list[str]:
+    """The training documents in the new language or in all others, without those that judge."""
+    sources = [this.texts("train", source) for source in this.sources(new=new)]
+    return [t for texts in sources for t in (set_apart(texts)[0] if judged else texts)]
 
 
 def _methods(graft: Graft) -> set[str]:

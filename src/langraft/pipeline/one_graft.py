@@ -48,7 +48,7 @@ class Wish:
         inits: starts, none (distil with text, subtoken-mean without), or `auto`.
         texts: documents in the new language; `held` are scored, else a part of `texts` is set
             apart.
-        old_texts: documents in an old language, only scored.
+        old_texts, old_held: the same in old languages, where new rows learn to be silent.
         score: whether to score; several starts always are.
         max_bytes: of each text that is scored.
         settings: `key=value` of `Distil`.
@@ -61,6 +61,7 @@ class Wish:
     texts: list[str] = dataclasses.field(default_factory=list)
     old_texts: list[str] = dataclasses.field(default_factory=list)
     held: list[str] = dataclasses.field(default_factory=list)
+    old_held: list[str] = dataclasses.field(default_factory=list)
     score: bool = False
     words: Path | None = None
     donor: Path | None = None
@@ -88,18 +89,21 @@ def graft_once(wish: Wish) -> dict[str, Any]:
         raise BadInput("--score: needs text in the new language; give --text or --held")
     folder = resolve_base(wish.base, Path())
     base, extended = load_encoder(folder), load_encoder(wish.tokenizer)
-    learnt, judged = (wish.texts, wish.held) if wish.held or not scored else set_apart(wish.texts)
+    learnt, judged = _parts(wish.texts, wish.held, scored=scored)
+    old_learnt, old_judged = _parts(wish.old_texts, wish.old_held, scored=scored)
     asked = PURE if starts == [AUTO] else [part for s in starts for part in parts_of(s)]
     known, covered = gather(
         asked, base, extended, texts=learnt, words=wish.words, donor=wish.donor, seed=wish.seed
     )
     device = choose_device("auto", "auto")
     frame = document_frame(load_tokenizer(folder))
-    reader = Reader(base, extended, frame, learnt, device, wish.seed) if learnt else None
+    reader = (
+        Reader(base, extended, frame, learnt, device, wish.seed, old_learnt) if learnt else None
+    )
     if starts == [AUTO]:
         starts = possible(known, reader)
     model = load_model(folder)
-    held = {NEW: judged, OLD: wish.old_texts}
+    held = {NEW: judged, OLD: old_judged}
     judge = partial(_judge, texts={n: t for n, t in held.items() if t}, wish=wish, device=device)
     base_bits = judge(model, encoder=base, frame=frame) if scored else {}
     rows = max(model.get_input_embeddings().num_embeddings, padded(extended.size, wish.pad_to))
@@ -136,6 +140,11 @@ def _starts(wish: Wish) -> list[str]:
             except ValueError as error:
                 raise BadInput(f"--init {start}: {error}") from error
     return starts
+
+
+def _parts(texts: list[str], held: list[str], *, scored: bool) -> tuple[list[str], list[str]]:
+    """What is learnt from and what is scored."""
+    return (texts, held) if held or not (scored and texts) else set_apart(texts)
 
 
 def distil_settings(pairs: tuple[str, ...]) -> Distil:

@@ -47,6 +47,8 @@ class Distil(Section):
         output_positions: states of the grafted model that the output rows are fitted on.
         output_steps, output_batch, output_lr: the fit's steps, positions a step, and rate.
         ridge: holds back what moves an output row apart from the others: a weight on its square.
+        old_positions: states of texts in old languages, after which that fit keeps new rows silent.
+        old_weight: how many times a position there counts.
     """
 
     positions: Positive = 40_000
@@ -59,6 +61,8 @@ class Distil(Section):
     output_batch: Positive = 2_048
     output_lr: Rate = 3e-3
     ridge: Annotated[float, Field(ge=0)] = 10.0
+    old_positions: Annotated[int, Field(ge=0)] = 16_000
+    old_weight: Annotated[float, Field(ge=0)] = 8.0
 
 
 class Graft(Section):

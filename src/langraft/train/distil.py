@@ -9,7 +9,7 @@ the states it really has.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +59,36 @@ def distil_input(
     return rows, {**numbers, "positions": lessons.ids.numel()}
 
 
-def read_states(model: PreTrainedModel, reader: Reader, settings: Distil, path: Path) -> Lessons:
-    """The last states of a model that reads with its new input rows; kept in `path`."""
+def read_states(
+    model: PreTrainedModel, reader: Reader, texts: Sequence[str], positions: int, path: Path
+) -> Lessons:
+    """The last states of a model that reads `texts` with its new input rows; kept in `path`."""
     frozen(model, reader)
     with cast_once(model, reader.device):
-        return kept(path, lambda: recite(model, reader, settings.output_positions))
+        return kept(path, lambda: recite(model, reader, texts, positions))
 
 
 def fit_output(
-    start: Tensor, old_VD: Tensor, states: Lessons, settings: Distil, fit: Fit, seed: int
+    start: Tensor,
+    old_VD: Tensor,
+    states: Lessons,
+    settings: Distil,
+    fit: Fit,
+    seed: int,
+    silent: Lessons | None = None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """The new output rows, fitted on `states` from `start`, and the loop's numbers.
 
     Args:
         start: shape (pieces, D), float32.
         old_VD: the base's output matrix on the CPU: this fit is small enough for the processor.
+        silent: states after which no new piece ever comes.
     """
-    rows, numbers = fit(start, lambda moving: output_work(moving, old_VD, states, settings, seed))
+
+    def work(moving: Moving) -> Callable[[int], StepWork]:
+        return output_work(moving, old_VD, states, settings, seed, silent)
+
+    rows, numbers = fit(start, work)
     return rows, {**numbers, "positions": states.ids.numel()}
 
 

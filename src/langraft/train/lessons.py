@@ -72,6 +72,7 @@ class Reader:
         texts: documents in the new language.
         device: where the base computes.
         seed: decides the order of reading and learning.
+        old_texts: documents in languages that the base knows, in which no new piece occurs.
     """
 
     base: Encoder
@@ -80,6 +81,7 @@ class Reader:
     texts: Sequence[str]
     device: Device
     seed: int
+    old_texts: Sequence[str] = ()
 
 
 @contextlib.contextmanager
@@ -193,14 +195,16 @@ def observe(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
     return _read(model, reader, positions, "the base reads", chosen, lesson)
 
 
-def recite(model: PreTrainedModel, reader: Reader, positions: int) -> Lessons:
+def recite(
+    model: PreTrainedModel, reader: Reader, documents: Sequence[str], positions: int
+) -> Lessons:
     """The grafted model reads in the new tokens; all its last states are kept."""
 
     def lesson(text: str) -> tuple[list[int], list[int], list[int]]:
         new = reader.extended.encode(text)
         return new, new, list(range(len(new) + 1))
 
-    texts = lesson_texts(reader.texts, reader.seed, READING_CHARACTERS)
+    texts = lesson_texts(documents, reader.seed, READING_CHARACTERS)
     return _read(model, reader, positions, "the new model reads", texts, lesson)
 
 

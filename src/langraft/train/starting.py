@@ -151,37 +151,36 @@ def _plant_output(bed: Bed, first: str, method: str) -> dict[str, Any]:
         head[bed.rows] = start_rows(method, base, bed.known, output=True).to(head.dtype)
         head[bed.rows.stop :] = base.float().mean(0).to(head.dtype)
         return {}
-    states = _states(bed, first)
+    reader = bed.reader
+    assert reader is not None
+    states = _states(bed, first, reader.texts, bed.settings.output_positions)
     head = bed.matrix(output=True)
     old = head[: bed.base_rows].cpu().float()
     results: dict[str, Any] = {}
-    assert bed.reader is not None
     pieces = bed.known.subtokens
-    rows = conditional_rows(old, pieces, states.states, occurrences(bed.reader))
+    rows = conditional_rows(old, pieces, states.states, occurrences(reader))
     if method == "fit":
         name = OUTPUT if first == "distil" else f"{OUTPUT} after {first}"
         steps, lr = bed.settings.output_steps, bed.settings.output_lr
-        rows, numbers = fit_output(
-            rows,
-            old,
-            states,
-            bed.settings,
-            Fit(name, steps, lr, bed.folder, bed.metrics),
-            bed.reader.seed,
-        )
-        results = {"output_positions": numbers.pop("positions"), "output_rows": numbers}
+        silent = None
+        if reader.old_texts and bed.settings.old_positions:
+            # old pieces only, so that these states are the same after every input method
+            silent = _states(bed, "old", reader.old_texts, bed.settings.old_positions)
+            results["old_positions"] = silent.ids.numel()
+        fit = Fit(name, steps, lr, bed.folder, bed.metrics)
+        rows, numbers = fit_output(rows, old, states, bed.settings, fit, reader.seed, silent)
+        results |= {"output_positions": numbers.pop("positions"), "output_rows": numbers}
     head[bed.rows] = rows.to(head)
     spread = states.states[:: -(-len(states.states) // CHUNK_ROWS)]  # over all texts
     head[bed.rows.stop :] = unlikely_row(old, spread).to(head)
     return results
 
 
-def _states(bed: Bed, first: str) -> Lessons:
+def _states(bed: Bed, name: str, texts: Sequence[str], positions: int) -> Lessons:
     assert bed.reader is not None
     folder = bed.folder / STATES
     folder.mkdir(exist_ok=True)
-    path = folder / f"{first}.safetensors"
-    return read_states(bed.model, bed.reader, bed.settings, path)
+    return read_states(bed.model, bed.reader, texts, positions, folder / f"{name}.safetensors")
 
 
 def choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from random_llama import CPU, random_llama, weights
-from tokenizer_bases import Extension, held_out, make_extension, train_texts
+from tokenizer_bases import (
+    Extension,
+    english_sample,
+    held_out,
+    make_extension,
+    train_texts,
+)
 from torch import nn
 from transformers import LlamaForCausalLM
 
@@ -186,6 +193,27 @@ def test_the_regression_is_cross_entropy_over_the_whole_vocabulary() -> None:
     torch.testing.assert_close(moving.shift.grad, moving.own.grad.sum(0))
 
 
+def test_old_languages_count_so_many_times() -> None:
+    """Ten old positions for forty new ones, each weighing 3 x 40 / 10."""
+    generator = torch.Generator().manual_seed(4)
+    old = torch.randn(5, 8, generator=generator)
+    moving = Moving.of(torch.randn(2, 8, generator=generator))
+    states = torch.randn(5, 8, generator=generator).to(torch.bfloat16)
+    silent = Lessons(torch.tensor([0, 4, 3, 1, 2]), torch.tensor([0, 2, 5]), states)
+    settings = SETTINGS.model_copy(update={"output_batch": 40, "old_weight": 3.0})
+    work = output_work(moving, old, _lessons(), settings, 7, silent)(2)
+    alone = output_work(moving, old, _lessons(), settings, 7)(2)
+    first, second = (part() for part in work.micro_batches)
+    assert work.count == 40
+    torch.testing.assert_close(first, alone.micro_batches[0]())
+    at = torch.tensor([0, 2, 3])  # 4 and 2 end their texts
+    drawn = torch.Generator().manual_seed(8 * 1_000_003 + 2)
+    chosen = at[torch.randint(3, (10,), generator=drawn)]
+    logits = (states[chosen] @ torch.cat([old, moving.rows()]).to(torch.bfloat16).T).float()
+    wanted = F.cross_entropy(logits, silent.ids[chosen + 1], reduction="sum")
+    torch.testing.assert_close(second, 3 * 40 / 10 * wanted, atol=1e-2, rtol=1e-3)
+
+
 def test_the_ridge_is_a_weight_on_the_squared_distance() -> None:
     """Per position: ridge x distance^2 / positions, whatever the number drawn at a step; what all
     rows move together costs nothing.
@@ -237,7 +265,7 @@ def test_the_base_is_read_at_the_ends_of_new_pieces(
 def test_the_new_model_is_read_at_every_token(pair: Extension, pieces: list[list[int]]) -> None:
     model, reader = _grafted(pair, pieces), _reader(pair)
     model.set_attn_implementation(attention.register())
-    lessons = recite(model, reader, 600)
+    lessons = recite(model, reader, reader.texts, 600)
     text = lesson_texts(reader.texts, reader.seed, READING_CHARACTERS)[0]
     ids, hidden = _read(reader, text, model, base=False)
     assert lessons.ids[: len(ids)].tolist() == ids
@@ -274,11 +302,12 @@ def test_weights_cast_once_give_what_autocast_gives() -> None:
 
 
 def _distil(
-    pair: Extension, pieces: list[list[int]], folder: Path
+    pair: Extension, pieces: list[list[int]], folder: Path, old_texts: tuple[str, ...] = ()
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     model = _grafted(pair, pieces)
-    reader, metrics = _reader(pair), folder / "metrics.jsonl"
+    reader = dataclasses.replace(_reader(pair), old_texts=old_texts)
+    metrics = folder / "metrics.jsonl"
     bed = Bed(model, Knowledge(pieces), pair.before.size, reader, SETTINGS, folder, metrics)
     numbers = plant(bed, "distil")
     return model, numbers
@@ -290,6 +319,26 @@ def learnt(
 ) -> tuple[LlamaForCausalLM, dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("learnt")
     return *_distil(pair, pieces, folder), folder
+
+
+def test_new_rows_fall_silent_where_an_old_language_is_heard(
+    pair: Extension,
+    pieces: list[list[int]],
+    learnt: tuple[LlamaForCausalLM, dict[str, Any], Path],
+    tmp_path: Path,
+) -> None:
+    """On other English than they heard, they take less than half of what they take otherwise."""
+    heard, other = english_sample()[:-1], english_sample()[-1]
+    model, numbers = _distil(pair, pieces, tmp_path, tuple(heard))
+    assert 0 < numbers["old_positions"] < SETTINGS.old_positions + AT_ONCE_CHARACTERS
+    ids = torch.tensor([[0, *pair.after.encode(other)[:300]]])
+    shares = []
+    for one in (model, learnt[0]):
+        one.set_attn_implementation("sdpa")
+        with torch.no_grad():
+            told = one(ids).logits.softmax(-1)
+        shares.append(float(told[..., pair.before.size : pair.after.size].sum(-1).mean()))
+    assert shares[0] < 0.5 * shares[1]
 
 
 def test_only_the_new_rows_change(
