@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from langraft.checkpoint.reading import open_file
+from langraft.checkpoint.files import open_file
 from langraft.checkpoint.stream import StoredTensor
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json, write_json

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from langraft.checkpoint.digest import Records, combined, read_records
+from langraft.checkpoint.files import open_file
 from langraft.checkpoint.layout import companion_files, open_model, require_tokenizer_fits
-from langraft.checkpoint.reading import Checkpoint, open_checkpoint, open_file
+from langraft.checkpoint.reading import Checkpoint, open_checkpoint
 from langraft.checkpoint.stream import StoredTensor
 from langraft.checkpoint.writing import (
     NOTE,

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from langraft.checkpoint.reading import Checkpoint, open_pickled
+from langraft.checkpoint.files import open_pickled
 from langraft.checkpoint.stream import StoredTensor
 from langraft.core.errors import BadInput
 from langraft.core.io import read_json
@@ -48,8 +48,10 @@ LLAMA3_ROPE = {
 }
 
 
-def open_meta(folder: Path) -> Checkpoint:
-    """Open Meta's layout as transformers would name it.
+def open_meta(
+    folder: Path,
+) -> tuple[dict[str, StoredTensor], tuple[Path, ...], dict[str, Any]]:
+    """Open Meta's layout as transformers would name it: its tensors, files and configuration.
 
     Raises:
         BadInput: no `params.json`, a missing shard, an unknown tensor, or shards that do not fit
@@ -71,7 +73,7 @@ def open_meta(folder: Path) -> Checkpoint:
         tensor = _joined(name, parts, params, folder)
         tensors[tensor.name] = tensor
     config = _config(params, tensors, folder)
-    return Checkpoint(folder, tensors, tuple(files), config)
+    return tensors, tuple(files), config
 
 
 def _joined(

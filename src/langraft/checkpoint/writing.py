@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 
 from langraft.checkpoint.digest import Records, combined, raw_bytes, record
-from langraft.checkpoint.reading import DTYPES
+from langraft.checkpoint.files import DTYPES
 from langraft.checkpoint.stream import StoredTensor, require_finite
 from langraft.core.errors import BadInput, RunFailed
 from langraft.core.hardware import versions

@@ -23,7 +23,8 @@ from langraft.checkpoint.delta import (
     verify_delta,
 )
 from langraft.checkpoint.digest import weights_digest
-from langraft.checkpoint.reading import open_checkpoint, open_file
+from langraft.checkpoint.files import open_file
+from langraft.checkpoint.reading import open_checkpoint
 from langraft.checkpoint.stream import in_memory
 from langraft.core.errors import BadInput
 from langraft.core.io import folder_hashes

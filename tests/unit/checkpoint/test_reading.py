@@ -11,10 +11,11 @@ from checkpoints import state_of, write_model
 from random_llama import random_llama, weights
 from safetensors.torch import load_file, save_file
 
-from langraft.checkpoint import reading
+from langraft.checkpoint import files
 from langraft.checkpoint.convert import convert
+from langraft.checkpoint.files import open_file
 from langraft.checkpoint.folder import load_model
-from langraft.checkpoint.reading import open_checkpoint, open_file
+from langraft.checkpoint.reading import open_checkpoint
 from langraft.core.errors import BadInput
 
 
@@ -172,7 +173,7 @@ def test_a_pickle_is_mapped_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     loads = []
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda *a, **k: loads.append(k["mmap"]) or load(*a, **k))
-    monkeypatch.setattr(reading, "REMAP_BYTES", 10_000)
+    monkeypatch.setattr(files, "REMAP_BYTES", 10_000)
     convert(folder, tmp_path / "out")
     size = sum(t.nbytes for t in weights(random_llama()).values())
     assert all(loads)

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from langraft.checkpoint.digest import Witness, combined, read_records, weights_digest
+from langraft.checkpoint.files import open_file
 from langraft.checkpoint.folder import save_model
-from langraft.checkpoint.reading import open_checkpoint, open_file
+from langraft.checkpoint.reading import open_checkpoint
 from langraft.checkpoint.stream import BLOCK_ELEMENTS, StoredTensor, in_memory, spans
 from langraft.checkpoint.writing import new_folder, write_checkpoint, write_weights
 from langraft.core.errors import BadInput, RunFailed
