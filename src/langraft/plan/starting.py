@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langraft.plan.stages import Growth
 from langraft.recipe import Graft
-from langraft.recipe.graft import AUTO, parts_of
+from langraft.recipe.graft import AUTO, SILENT_SHARE, parts_of
 
 BASE_TOKENS = 2.0  # the base reads so many tokens for one of the extended tokenizer
 
@@ -15,7 +15,7 @@ def starting_flops(graft: Graft | None, growth: Growth) -> tuple[int, float]:
 
     Input rows: the base's states after `depth` layers once, then forward and backward through them
     at every step, no weight of theirs learning. Output rows: the last states and the old rows'
-    logits once, then the new rows' products at every step.
+    logits once, for the new and for the old language, then the new rows' products at every step.
     """
     if graft is None or not growth.added:
         return 0, 0.0
@@ -29,7 +29,9 @@ def starting_flops(graft: Graft | None, growth: Growth) -> tuple[int, float]:
         tokens += read + learnt
         operations += 2 * blocks * read * BASE_TOKENS + 4 * blocks * learnt
     if output == "fit":
-        read, learnt = settings.output_positions, settings.output_steps * settings.output_batch
+        read = settings.output_positions + settings.old_positions
+        learnt = settings.output_steps * settings.output_batch
+        learnt += bool(settings.old_positions) * -(-learnt // SILENT_SHARE)
         tokens += read
         operations += 2 * (shape.layers * block + shape.matrix) * read
         operations += 6 * growth.added * shape.hidden * learnt

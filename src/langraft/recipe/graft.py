@@ -12,6 +12,9 @@ PURE = ("subtoken-mean", "mean", "random", "zeros", "weighted", "align", "focus"
 INPUTS = (*PURE, "distil")
 OUTPUTS = (*PURE, "conditional", "fit")
 AUTO = "auto"
+SILENT_SHARE = (
+    4  # a step of the output rows reads this part of its positions in old languages besides
+)
 
 
 def parts_of(start: str) -> tuple[str, str]:

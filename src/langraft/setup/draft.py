@@ -208,7 +208,10 @@ def _vocabulary(answers: Answers, numbers: Numbers) -> list[str]:
         small = "positions: 24_000, depth: 8, steps: 90, output_positions: 50_000"
         depth = min(8, answers.base.shape.layers)
         small = small.replace("depth: 8", f"depth: {depth}")
-        return [*lines, f"graft: {{init: distil, distil: {{{small}}}}}   # the quickstart's"]
+        return [
+            *lines,
+            f"graft: {{init: distil, distil: {{{small}}}}}   # the quickstart's, old text read too",
+        ]
     depth = min(8, answers.base.shape.layers)
     return [*lines, f"graft: {{init: distil, distil: {{depth: {depth}}}}}"]
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from langraft.recipe import Distil
+from langraft.recipe.graft import SILENT_SHARE
 from langraft.train.engine import StepWork
 from langraft.train.fit import Moving
 from langraft.train.lessons import Lessons
 
 CHUNK_ROWS = 1_024
 MASS_ROWS = 128  # logits that stay in the allocator and near the cache: half of 1,024's time
-SILENT_SHARE = 4  # a step reads this part of its positions in old languages besides
 
 
 def conditional_rows(

@@ -25,6 +25,7 @@ SETTINGS = Distil(
     output_positions=40,
     output_steps=5,
     output_batch=8,
+    old_positions=0,
 )
 
 
@@ -33,6 +34,16 @@ def test_both_matrices_learnt() -> None:
     inputs = 2 * 3 * BLOCK * 100 * 2 + 4 * 3 * BLOCK * 200
     outputs = 2 * (30 * BLOCK + 49_152 * 576) * 40 + 6 * 1_000 * 576 * 40
     assert (tokens, flops) == (100 + 200 + 40, inputs + outputs)
+
+
+def test_old_text_is_read_too() -> None:
+    """A quarter as many positions a step, and its states once."""
+    more = SETTINGS.model_copy(update={"old_positions": 7})
+    before, after = (
+        starting_flops(Graft(init="distil", distil=one), GROWN) for one in (SETTINGS, more)
+    )
+    once = 2 * (30 * BLOCK + 49_152 * 576) * 7
+    assert (after[0] - before[0], after[1] - before[1]) == (7, once + 6 * 1_000 * 576 * 10)
 
 
 @pytest.mark.parametrize(
