@@ -81,6 +81,7 @@ def read(path: Path, size: int) -> list[Record | Flaw]:
 )
 @example([b'{"text": "a"}{"text": "b"}', b'{"text":', b'"c"}'], 4096, True)
 @example([b'{"text": "a"}{"text": "b"}', b""], 4096, True)
+@example([b'{"text": ""}', b'{"n": ' + b"9" * 5000 + b', "text": "a"}'], 7, False)
 def test_a_block_is_read_as_its_lines_are(
     tmp_path_factory: pytest.TempPathFactory, written: list[bytes], size: int, ended: bool
 ) -> None:

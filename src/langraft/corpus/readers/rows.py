@@ -29,6 +29,7 @@ from langraft.corpus.readers.records import Flaw, Record, Run, from_object
 _AFTER = {"", ",", "]", " ", "\t", "\r", "\n"}
 _SPACE = re.compile(r"[ \t\r\n]*")
 PART = 1 << 24  # characters: a longer .txt is given in parts that end at line ends
+SOME_DIGITS = 18
 
 
 def txt(path: Path, _: str) -> Iterator[Record | Flaw]:
@@ -69,11 +70,16 @@ def _json_lines(found: Iterable[Line], text_key: str) -> Iterator[Record | Flaw]
             yield Flaw(line.number, line.why)
         elif not line.text.isspace():
             try:
-                value = json.loads(line.text)
+                value = json.loads(line.text, parse_int=_integer)
             except (ValueError, RecursionError) as error:
                 yield Flaw(line.number, f"not JSON ({error})")
             else:
                 yield from_object(value, text_key, line.number)
+
+
+def _integer(digits: str) -> int:
+    """Python refuses integers of over 4,300 digits; of no number more than its type is looked at."""
+    return int(digits[:SOME_DIGITS])
 
 
 def json_file(path: Path, text_key: str) -> Iterator[Record | Flaw | Run]:
@@ -164,7 +170,7 @@ def array_values(pieces: Iterator[str]) -> Iterator[Any]:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line, parse_int=_integer), dict)
     except (ValueError, RecursionError):
         return False
 
