@@ -78,7 +78,7 @@ def _json_lines(found: Iterable[Line], text_key: str) -> Iterator[Record | Flaw]
 
 
 def _integer(digits: str) -> int:
-    """Python refuses integers of over 4,300 digits; of no number more than its type is looked at."""
+    """Python refuses integers of over 4,300 digits; only the type of a number is looked at."""
     return int(digits[:SOME_DIGITS])
 
 
