@@ -19,7 +19,8 @@ from langraft.train.ranks import Ranks
 LORA = {"train": "lora", "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
 CASES = [
     Case("full"),
-    Case("tied", tied=True),
+    # Adam steps as far for a gradient that is rounding alone: three times the rate gives 2e-6
+    Case("tied", {"lr": 1e-3}, tied=True),
     Case("accumulated", {"micro_rows": 1}),
     Case("new-rows", {"train": "new-rows", "lr_new_rows": 1e-2}),
     Case("lora", LORA),
@@ -54,15 +55,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_two_ranks_learn_what_one_learns(case: Case, two: Path, tmp_path: Path) -> None:
-    """A code of an 8-bit moment may fall to either side of a border; float32 at 4 is a multiple of
-    5e-7, so one part in a million is two units in the last place.
-    """
+    """A code of an 8-bit moment may fall to either side of a border."""
+    near = 1e-4 if case.name == "8bit" else 1e-6
     train(tmp_path, case)
-    two_ranks, one = losses(two / case.name), losses(tmp_path)
-    if case.name == "8bit":
-        assert two_ranks == pytest.approx(one, abs=1e-4)
-    else:
-        assert two_ranks == pytest.approx(one, rel=1e-6, abs=0)
+    assert losses(two / case.name) == pytest.approx(losses(tmp_path), abs=near)
     norms = [[r["grad_norm"] for r in logged(place)] for place in (tmp_path, two / case.name)]
     assert norms[1] == pytest.approx(norms[0], rel=1e-3 if case.name == "8bit" else 1e-5)
     learnt, alone = load_file(two / case.name / "learnt"), load_file(tmp_path / "learnt")

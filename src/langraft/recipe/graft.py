@@ -12,9 +12,8 @@ PURE = ("subtoken-mean", "mean", "random", "zeros", "weighted", "align", "focus"
 INPUTS = (*PURE, "distil")
 OUTPUTS = (*PURE, "conditional", "fit")
 AUTO = "auto"
-SILENT_SHARE = (
-    4  # a step of the output rows reads this part of its positions in old languages besides
-)
+# A step of the output rows reads a fourth of its positions again in old languages.
+SILENT_SHARE = 4
 
 
 def parts_of(start: str) -> tuple[str, str]:

@@ -60,7 +60,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 _add_product(grad_weight, grad_logits, hidden)
         ctx.grads = grad_hidden, grad_weight
         ctx.mark_non_differentiable(logprobs)
-        loss = -logprobs.sum()
+        loss = -logprobs.sum(dtype=torch.float64)
         return (loss + extra if z_loss or smoothing else loss), logprobs
 
     @staticmethod
@@ -109,9 +109,9 @@ def linear_cross_entropy(
         smoothing: share of the target that goes to all ids alike (arXiv 1512.00567).
 
     Returns:
-        The summed loss in nats (differentiable once in hidden and weight), the number of labels
-        that counted, and the
-        log-probability of every counted label, shape (counted,), without gradient.
+        The summed loss in nats, float64 (differentiable once in hidden and weight), the number of
+        labels that counted, and the log-probability of every counted label, shape (counted,),
+        without gradient.
     """
     kept = labels_T != IGNORE
     labels = labels_T[kept]

@@ -26,6 +26,8 @@ from langraft.core.errors import BadInput
 from langraft.core.io import write_atomic
 
 BEATS = "ranks"
+NOBODY = "no rank is behind"
+GRACE_SECONDS = 10.0  # a rank that is behind itself ends later than those that can name it
 PATIENCE = datetime.timedelta(hours=6)  # collectives wait; the watch below reports what hangs
 
 
@@ -159,7 +161,7 @@ class Watch:
 
     def behind(self) -> str:
         """The other ranks that have not got as far as this one or whose process is gone, with
-        their hosts and last steps.
+        their hosts and last steps, or `NOBODY`.
         """
         found = []
         for rank in range(self._ranks.world):
@@ -179,16 +181,19 @@ class Watch:
                     f"rank {rank} ({seen['host']}, pid {seen['pid']}) is alive, "
                     f"last finished step {seen['step']}"
                 )
-        return "; ".join(found) or "no rank is behind"
+        return "; ".join(found) or NOBODY
 
     def _run(self) -> None:
         while not self._stop.wait(min(1.0, self._seconds / 4)):
             waited = time.monotonic() - self._last
-            if waited > self._seconds:
+            if waited <= self._seconds:
+                continue
+            behind = self.behind()
+            if behind != NOBODY or waited > self._seconds + GRACE_SECONDS:
                 sys.stderr.write(
                     f"error: rank {self._ranks.rank} waits since {waited:.0f} s in step "
-                    f"{self._step + 1}: {self.behind()}. Start the same command again: it goes on "
-                    "from the last checkpoint\n"
+                    f"{self._step + 1}: {behind}. Start the same command "
+                    "again: it goes on from the last checkpoint\n"
                 )
                 sys.stderr.flush()
                 os._exit(1)

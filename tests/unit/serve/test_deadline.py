@@ -60,10 +60,13 @@ def test_a_task_that_somebody_else_cancels_is_cancelled() -> None:
 
 
 def test_a_closed_deadline_never_strikes() -> None:
-    async def work() -> None:
-        deadline = Deadline(0.01)
+    async def work() -> list[str]:
+        deadline, seen = Deadline(0.01), []
         deadline.close()
-        with deadline:
-            await asyncio.sleep(0.03)
+        for _ in range(2):  # neither in the first wait nor at the door of the second
+            with deadline:
+                await asyncio.sleep(0.03)
+            seen.append("whole")
+        return seen
 
-    asyncio.run(work())
+    assert asyncio.run(work()) == ["whole"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_equals_torch(chunk: int, ignored: float) -> None:
     (wanted * 0.5).backward()
     each = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
     assert count == int((labels != IGNORE).sum())
-    torch.testing.assert_close(total, wanted, atol=1e-4, rtol=1e-6)
+    torch.testing.assert_close(total, wanted.double(), atol=1e-4, rtol=1e-6)
     torch.testing.assert_close(logprobs, -each[labels != IGNORE].detach(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(hidden.grad, twin_hidden.grad, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(weight.grad, twin_weight.grad, atol=1e-5, rtol=1e-5)
@@ -61,7 +62,7 @@ def test_z_loss_and_label_smoothing_equal_torch(
     wanted = F.cross_entropy(logits, kept, reduction="sum", label_smoothing=smoothing)
     wanted = wanted + z_loss * logits.logsumexp(-1).square().sum()
     wanted.backward()
-    torch.testing.assert_close(total, wanted, atol=1e-3, rtol=1e-6)
+    torch.testing.assert_close(total, wanted.double(), atol=1e-3, rtol=1e-6)
     torch.testing.assert_close(hidden.grad, twin_hidden.grad, atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(weight.grad, twin_weight.grad, atol=5e-5, rtol=1e-5)
     plain = linear_cross_entropy(*_case(0.3))[2]
@@ -89,13 +90,20 @@ def test_nothing_counts_where_all_labels_are_ignored() -> None:
     assert not weight.grad.any()
 
 
+def test_the_sum_is_that_of_all_the_parts_to_the_last_digit() -> None:
+    """Two ranks add their halves; rounded to float32 they would differ from one rank's sum."""
+    hidden, weight, labels = _case(0.0)
+    whole, _, logprobs = linear_cross_entropy(hidden, weight, labels)
+    assert float(whole.detach()) == pytest.approx(-math.fsum(logprobs.tolist()), rel=1e-15)
+
+
 def test_bfloat16_hidden_states_give_a_float32_gradient_of_the_matrix() -> None:
     hidden, weight, labels = _case(0.0)
     half = hidden.detach().to(torch.bfloat16).requires_grad_()
     total, _, _ = linear_cross_entropy(half, weight, labels)
     total.backward()
     assert (total.dtype, half.grad.dtype, weight.grad.dtype) == (
-        torch.float32,
+        torch.float64,
         torch.bfloat16,
         torch.float32,
     )

@@ -25,8 +25,8 @@ def flat_texts(data: npt.NDArray[np.uint8], key: str) -> Texts | None:
     """The string that stands once under `key` in each line of `data`, which must be UTF-8.
 
     Returns:
-        None where a line is no such object, holds a list, an object, an escape of the form
-        `\\uXXXX` or a number with an exponent, or may be wrong: another reader has to look at it.
+        None where a line is no such object, holds a list, an object, a character escaped by
+        its number or a number with an exponent, or may be wrong: another reader has to look at it.
     """
     out = np.empty(len(data), np.uint8)
     ends = np.zeros(len(data) // SHORTEST_LINE + 2, np.int64)
