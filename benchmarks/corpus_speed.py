@@ -21,7 +21,6 @@ import ctypes
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -58,21 +57,28 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def cpu_seconds(command: list[str]) -> tuple[float, float]:
-    """CPU-seconds of `command` and everything that it starts, and its peak memory in MB."""
+    """CPU-seconds of `command` and everything that it starts, and the peak of its largest process
+    in MB.
+    """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans come to us and count
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:4])} failed:\n{done.stderr[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return spent, after.ru_maxrss / 1e3
+    spent, peak, failed = 0.0, 0, False
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, 0)
+            except ChildProcessError:
+                break
+            spent += usage.ru_utime + usage.ru_stime
+            peak = max(peak, usage.ru_maxrss)
+            if pid == process.pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                failed = bool(process.returncode)
+        if failed:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(command[:4])} failed:\n{said.read()[-2000:].decode()}")
+    return spent, peak / 1e3
 
 
 def run_ours(job: str, source: Path, out: Path) -> None:

@@ -78,9 +78,8 @@ def plain(data: Any, start: Any, end: Any) -> Any:
     """Where the first block from `start` on begins that holds a byte to escape, or is not whole."""
     while start + BLOCK <= end:
         block = data[start : start + BLOCK]
-        control = quote = backslash = (
-            0  # three sums, which the compiler takes over all bytes at once
-        )
+        # three sums, which the compiler takes over all bytes at once
+        control = quote = backslash = 0
         for place in range(BLOCK):
             control |= block[place] < 32
             quote |= block[place] == 34
