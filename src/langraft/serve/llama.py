@@ -68,10 +68,13 @@ class LlamaEngine(ProcessEngine):
         self._folder = tempfile.TemporaryDirectory(prefix="langraft-")
         socket = Path(self._folder.name) / "engine.sock"
         settings = self._settings | {"socket": str(socket)}
-        output = await self._spawn(worker, json.dumps(settings).encode() + b"\n")
+        process = await self._spawn(worker)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(settings).encode() + b"\n")
         try:
             async with asyncio.timeout(START_SECONDS):
-                json.loads(await output.readline())
+                json.loads(await process.stdout.readline())
         except (TimeoutError, ValueError) as error:
             await self._kill()
             self._forget_socket()

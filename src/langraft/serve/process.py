@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Sequence
 
 from langraft.core.errors import RunFailed
@@ -48,26 +50,29 @@ class ProcessEngine(abc.ABC):
             RunFailed: it does not come up; it has been ended.
         """
 
-    async def _spawn(self, command: Sequence[str], first: bytes = b"") -> asyncio.StreamReader:
-        """Run `command`, write `first` to its stdin, which stays open, and return its stdout."""
-        process = await asyncio.create_subprocess_exec(
+    async def _spawn(
+        self, command: Sequence[str], output: int = asyncio.subprocess.PIPE
+    ) -> asyncio.subprocess.Process:
+        """Run `command` in a session of its own; its stdin stays open.
+
+        Args:
+            output: where its stdout goes; a pipe must be read, or the process stops at a full one.
+        """
+        self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=output,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches us alone, and streams can be finished
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(first)
-        self._process = process
-        return process.stdout
+        return self._process
 
     async def _watch(self) -> None:
         while True:
             assert self._process is not None
             code = await self._process.wait()
             self._upstream = None
+            _end_session(self._process)
             warn(f"the engine's process ended (code {code}); starting it again")
             await asyncio.sleep(PAUSE_SECONDS)
             with contextlib.suppress(RunFailed):
@@ -83,15 +88,17 @@ class ProcessEngine(abc.ABC):
         await self._kill()
 
     async def _kill(self) -> None:
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None:
             return
-        self._end(self._process)
+        if self._process.returncode is None:
+            self._end(self._process)
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+        _end_session(self._process)
 
     def _end(self, process: asyncio.subprocess.Process) -> None:
         """Ask the process to go."""
@@ -111,3 +118,9 @@ class ProcessEngine(abc.ABC):
         if self._upstream is None:
             raise EngineError("the engine is starting, try again", 503, "engine_unavailable")
         return self._upstream
+
+
+def _end_session(process: asyncio.subprocess.Process) -> None:
+    """End what a process that is gone has started: vLLM's workers outlive it, with their memory."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

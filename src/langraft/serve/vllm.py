@@ -67,12 +67,12 @@ class VllmEngine(ProcessEngine):
             "--max-num-seqs": str(self.slots),
         }
         words = [word for pair in options.items() for word in pair]
-        await self._spawn((self._program, "serve", str(self._folder), *words))
+        command = (self._program, "serve", str(self._folder), *words)
+        process = await self._spawn(command, asyncio.subprocess.DEVNULL)
         upstream = Upstream(("127.0.0.1", port), self._key)
-        assert self._process is not None
         try:
             async with asyncio.timeout(START_SECONDS):
-                while self._process.returncode is None:
+                while process.returncode is None:
                     with contextlib.suppress(EngineError):
                         await upstream.call("GET", "/v1/models")
                         return upstream

@@ -4,6 +4,8 @@ same command line and routes, our transformers engine behind them.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +21,11 @@ def main() -> None:
     given = dict(zip(sys.argv[3::2], sys.argv[4::2], strict=True))
     if (Path(sys.argv[2]) / "broken").exists():
         sys.exit(1)
+    # What vLLM does besides: workers of its own, and a log that nobody may ever read.
+    worker = subprocess.Popen(["sleep", "600"])
+    Path(os.environ["WORKER"]).write_text(str(worker.pid))
+    sys.stdout.write("log " * 100_000)
+    sys.stdout.flush()
     engine = TransformersEngine(
         Path(sys.argv[2]), given["--served-model-name"], context=int(given["--max-model-len"])
     )

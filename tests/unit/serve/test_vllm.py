@@ -1,4 +1,6 @@
-"""The vLLM engine against a server with vLLM's command line and routes; vLLM itself needs a GPU."""
+"""The vLLM engine against a server with vLLM's command line and routes; vLLM itself is too large for
+CI.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,28 @@ from langraft.serve.vllm import VllmEngine
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> str:
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = tmp_path / "vllm"
+    monkeypatch.setenv("WORKER", str(tmp_path / "worker"))
     script = Path(__file__).with_name("like_vllm.py")
     path.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     path.chmod(0o755)
     return str(path)
 
 
-def test_answers_are_the_upstreams_and_a_dead_one_comes_back(model: Path, program: str) -> None:
+def lives(process: int) -> bool:
+    """Whether it is there, and no zombie."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_answers_are_the_upstreams_and_a_dead_one_comes_back(
+    model: Path, program: str, tmp_path: Path
+) -> None:
+    """Its workers die with it: they would keep the memory that the next one needs."""
     engine = VllmEngine(model, "tiny", context=200, slots=4, program=program)
     messages = [{"role": "user", "content": "你好"}]
     body = {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 12}
@@ -52,7 +67,9 @@ def test_answers_are_the_upstreams_and_a_dead_one_comes_back(model: Path, progra
             client.completions.create(model="tiny", prompt="x" * 300)
         with pytest.raises(openai.APIStatusError, match="no embeddings"):
             client.embeddings.create(model="tiny", input="x")
+        worker = int((tmp_path / "worker").read_text())
         assert engine.pid is not None
+        assert lives(worker)
         os.kill(engine.pid, signal.SIGKILL)
         limit = time.monotonic() + 60
         while httpx.get(f"{place}/health").status_code == 200:
@@ -63,6 +80,10 @@ def test_answers_are_the_upstreams_and_a_dead_one_comes_back(model: Path, progra
             assert time.monotonic() < limit
             time.sleep(0.1)
         assert client.completions.create(**options).choices[0].text
+        assert not lives(worker)
+        worker = int((tmp_path / "worker").read_text())
+        assert lives(worker)
+    assert not lives(worker)
 
 
 def test_a_missing_program_and_one_that_ends_say_so(model: Path, program: str) -> None:
