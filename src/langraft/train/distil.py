@@ -81,14 +81,14 @@ def fit_output(
 
     Args:
         start: shape (pieces, D), float32.
-        old_VD: the base's output matrix on the CPU: this fit is small enough for the processor.
+        old_VD: the base's output matrix; the fit runs where it is.
         silent: states after which no new piece ever comes.
     """
 
     def work(moving: Moving) -> Callable[[int], StepWork]:
         return output_work(moving, old_VD, states, settings, seed, silent)
 
-    rows, numbers = fit(start, work)
+    rows, numbers = fit(start.to(old_VD.device), work)
     return rows, {**numbers, "positions": states.ids.numel()}
 
 

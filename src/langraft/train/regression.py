@@ -77,14 +77,14 @@ def _cost(
     moving: Moving, old_VD: Tensor, lessons: Lessons, count: int, seed: int
 ) -> Callable[[int], Tensor]:
     """The next token's cross-entropy, summed over `count` positions that step and seed draw."""
-    at = lessons.inner()
-    states, targets = lessons.states[at], lessons.ids[at + 1]
+    at, device = lessons.inner(), old_VD.device
+    states, targets = lessons.states[at].to(device), lessons.ids[at + 1].to(device)
     first = old_VD.shape[0]
     old_mass, old_gold = _old_rows(states, old_VD, targets)
 
     def loss(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        chosen = torch.randint(len(at), (count,), generator=generator)
+        chosen = torch.randint(len(at), (count,), generator=generator).to(device)
         logits = (states[chosen] @ moving.rows().to(states.dtype).T).float()
         mass = torch.logaddexp(logits.logsumexp(-1), old_mass[chosen])
         target = targets[chosen]
@@ -99,7 +99,7 @@ def _old_rows(states_ND: Tensor, old_VD: Tensor, targets_N: Tensor) -> tuple[Ten
     row.
     """
     head = old_VD.to(states_ND.dtype)
-    mass, gold = torch.empty(len(states_ND)), torch.empty(len(states_ND))
+    mass, gold = torch.empty(2, len(states_ND), device=head.device)
     known = targets_N.clamp(max=len(old_VD) - 1)[:, None]
     for start in range(0, len(states_ND), MASS_ROWS):
         rows = slice(start, start + MASS_ROWS)

@@ -168,7 +168,8 @@ def _plant_output(bed: Bed, first: str, method: str) -> dict[str, Any]:
             silent = _states(bed, "old", reader.old_texts, bed.settings.old_positions)
             results["old_positions"] = silent.ids.numel()
         fit = Fit(name, steps, lr, bed.folder, bed.metrics)
-        rows, numbers = fit_output(rows, old, states, bed.settings, fit, reader.seed, silent)
+        there = old.to(reader.device.name)
+        rows, numbers = fit_output(rows, there, states, bed.settings, fit, reader.seed, silent)
         results |= {"output_positions": numbers.pop("positions"), "output_rows": numbers}
     head[bed.rows] = rows.to(head)
     spread = states.states[:: -(-len(states.states) // CHUNK_ROWS)]  # over all texts

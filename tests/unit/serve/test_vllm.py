@@ -1,6 +1,4 @@
-"""The vLLM engine against a server with vLLM's command line and routes; vLLM itself is too large for
-CI.
-"""
+"""The vLLM engine against a server with vLLM's command line and routes."""
 
 from __future__ import annotations
 

@@ -193,6 +193,16 @@ def test_the_regression_is_cross_entropy_over_the_whole_vocabulary() -> None:
     torch.testing.assert_close(moving.shift.grad, moving.own.grad.sum(0))
 
 
+def test_the_regression_runs_where_the_old_rows_are() -> None:
+    """Torch refuses a product of two devices, this one without numbers as well as a GPU."""
+    moving = Moving.of(torch.randn(2, 8).to("meta"))
+    work = output_work(moving, torch.randn(5, 8).to("meta"), _lessons(), SETTINGS, 7, _lessons())
+    for part in work(2).micro_batches:
+        part().backward()
+    assert moving.own.grad is not None and moving.shift.grad is not None
+    assert {moving.own.grad.device.type, moving.shift.grad.device.type} == {"meta"}
+
+
 def test_old_languages_count_so_many_times() -> None:
     """Ten old positions for forty new ones, each weighing 3 x 40 / 10."""
     generator = torch.Generator().manual_seed(4)
