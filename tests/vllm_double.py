@@ -1,5 +1,5 @@
 """A program that speaks the part of vLLM's protocol that `VllmSampler` uses, over a real model
-folder: `vllm serve FOLDER --port N ...` in development mode with sleep mode.
+folder: `vllm serve FOLDER --port N ...` in development mode.
 
 It is as strict as vLLM is: without the key it refuses, asleep it does not answer, and it reads the
 folder again only when told to. Its answers are greedy.
@@ -68,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(401, {"error": "Unauthorized"})
         state.note(self.path)
         asked = parse_qs(url.query)
+        if url.path in ("/sleep", "/wake_up") and "--enable-sleep-mode" not in sys.argv:
+            return self.reply(400, {"error": "this server never sleeps"})
         if url.path == "/sleep" and asked["level"] == ["2"]:
             state.awake.clear()
             state.model = None
@@ -106,7 +108,6 @@ def main() -> None:
     """Serve until ended."""
     options = dict(zip(sys.argv[3::2], sys.argv[4::2], strict=False))
     assert sys.argv[1] == "serve"
-    assert "--enable-sleep-mode" in sys.argv
     assert os.environ["VLLM_SERVER_DEV_MODE"] == "1"
     torch.set_num_threads(1)
     Handler.state = State(sys.argv[2], Path(sys.argv[2]).with_name("asked.log"))

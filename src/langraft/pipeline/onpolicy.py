@@ -136,7 +136,8 @@ def sampler_of(
             write_learnt(tuning.source, policy_weights(weights), stage, out)
 
     context = stage.longest + new
-    return VllmSampler(stage.vllm, folder, write, end, new, heat, context, place.ranks)
+    sleeps = place.device.name != "cpu"
+    return VllmSampler(stage.vllm, folder, write, end, new, heat, context, place.ranks, sleeps)
 
 
 def add_critic_to(

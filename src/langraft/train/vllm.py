@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -38,8 +39,8 @@ REQUESTS = 256  # at one time; vLLM batches them itself
 
 @dataclasses.dataclass
 class VllmSampler:
-    """A vLLM server that answers with the policy's weights of the moment. It sleeps between rounds,
-    so that training has the device's memory.
+    """A vLLM server that answers with the policy's weights of the moment. On a GPU it sleeps
+    between rounds, so that training has the device's memory.
 
     Attributes:
         program: the `vllm` command, a name on the path or a file.
@@ -47,6 +48,7 @@ class VllmSampler:
         write: writes the policy as it is now into that folder; every rank calls it.
         end: the id that ends an answer.
         context: tokens of the longest prompt with its answer.
+        sleeps: whether it is on a GPU; for a processor vLLM knows no sleep.
     """
 
     program: str
@@ -57,6 +59,7 @@ class VllmSampler:
     temperature: float
     context: int
     ranks: Ranks = ALONE
+    sleeps: bool = True
     _server: _Server | None = dataclasses.field(default=None, repr=False)
 
     def __call__(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[list[int]]:
@@ -70,7 +73,7 @@ class VllmSampler:
         self.write(self.folder)
         if self.ranks.lead:
             if self._server is None:
-                self._server = _Server(self.program, self.folder, self.context)
+                self._server = _Server(self.program, self.folder, self.context, self.sleeps)
             else:
                 self._server.take_new_weights()
             for n, ids in enumerate(
@@ -100,7 +103,7 @@ class VllmSampler:
 class _Server:
     """The process, started, and what it is asked."""
 
-    def __init__(self, program: str, folder: Path, context: int) -> None:
+    def __init__(self, program: str, folder: Path, context: int, sleeps: bool) -> None:
         found = shutil.which(program)
         if found is None:
             raise BadInput(
@@ -111,6 +114,7 @@ class _Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        self._sleeps = sleeps
         self._address, self._key = f"http://127.0.0.1:{port}", secrets.token_hex(16)
         options = {
             "--host": "127.0.0.1",
@@ -122,7 +126,7 @@ class _Server:
         words = [word for pair in options.items() for word in pair]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
         self._process = subprocess.Popen(
-            [found, "serve", str(folder), *words, "--enable-sleep-mode"],
+            [found, "serve", str(folder), *words, *["--enable-sleep-mode"] * sleeps],
             env=os.environ | {"VLLM_SERVER_DEV_MODE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=self._said,
@@ -149,14 +153,17 @@ class _Server:
 
     def take_new_weights(self) -> None:
         """Wake up and read the folder again."""
-        self._ask("/wake_up?tags=weights", {})
+        if self._sleeps:
+            self._ask("/wake_up?tags=weights", {})
         self._ask("/collective_rpc", {"method": "reload_weights"})
-        self._ask("/wake_up?tags=kv_cache", {})
+        if self._sleeps:
+            self._ask("/wake_up?tags=kv_cache", {})
         self._ask("/reset_prefix_cache", {})
 
     def sleep(self) -> None:
         """Give the device's memory back, weights included."""
-        self._ask("/sleep?level=2", {})
+        if self._sleeps:
+            self._ask("/sleep?level=2", {})
 
     def answers(self, bodies: Sequence[Mapping[str, Any]]) -> list[list[int]]:
         """The ids of an answer to each request."""
@@ -195,3 +202,5 @@ def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with contextlib.suppress(ProcessLookupError):  # its workers, where it could not end them
+        os.killpg(process.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_vllm_answers_with_the_weights_of_the_moment(
         *answers,
         "/sleep?level=2",
     ]
+
+
+def test_vllm_on_a_processor_never_sleeps(
+    program: str, policy: torch.nn.Module, tmp_path: Path
+) -> None:
+    """It refuses to start where it is asked to."""
+    ask = dataclasses.replace(sampler(program, policy, tmp_path / "policy"), sleeps=False)
+    first, second = ask(PROMPTS, SEEDS), ask(PROMPTS, SEEDS)
+    assert first == second
+    asked = (tmp_path / "asked.log").read_text().splitlines()
+    answers = ["/v1/completions"] * len(PROMPTS)
+    assert asked == [*answers, "/collective_rpc", "/reset_prefix_cache", *answers]
 
 
 def test_there_is_no_vllm(policy: torch.nn.Module, tmp_path: Path) -> None:
