@@ -175,7 +175,8 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
 
     Three moments compete: the end of the forward pass, when all activations and the loss are there
     but only earlier micro-batches' gradients; the end of the backward pass, with all gradients and
-    one block's activations; and the update of the moments.
+    one block's activations; and the update of the moments. Autocast's copies of the weights live
+    as long as the activations that need them: one block's, where blocks are computed again.
 
     Args:
         context: bytes that are taken beside tensors.
@@ -186,7 +187,7 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
         frozen = shape.parameters - setting.matrices * shape.matrix
     half = setting.frozen != "fp32" and setting.precision == "bf16"
     stored = (4 * learning + (2 if half else 4) * (frozen - setting.coded)) / setting.shards
-    weights = stored + CODED.get(setting.frozen, 0) * setting.coded + _copies(shape, setting)
+    weights = stored + CODED.get(setting.frozen, 0) * setting.coded
     gradients = 4 * learning / setting.shards
     moments = MOMENTS[setting.states] * learning / setting.shards
     if setting.offload:
@@ -194,12 +195,15 @@ def training_memory(shape: Shape, setting: Setting, context: float = 0.0) -> Mem
     kept, again = activations(shape, setting)
     loss = logits(shape, setting)
     full_gradients = 2 * shape.block if setting.shards > 1 else 0
-    forward = (gradients if setting.accumulates else 0.0, kept, loss)
-    backward = (gradients + full_gradients, again or kept / shape.layers, 0.0)
-    updating = (gradients, update(shape, setting), 0.0)
-    fullest = max(forward, backward, updating, key=sum)
-    used = weights + moments + sum(fullest)
-    return Memory(weights, fullest[0], moments, fullest[1], fullest[2], MARGIN * used + context)
+    early = late = _copies(shape, setting)
+    if again and setting.products == "autocast":
+        late = min(early, 2.0 * shape.block_matrices)
+    forward = (early, gradients if setting.accumulates else 0.0, kept, loss)
+    backward = (late, gradients + full_gradients, again or kept / shape.layers, 0.0)
+    updating = (late, gradients, update(shape, setting), 0.0)
+    copies, due, active, top = max(forward, backward, updating, key=sum)
+    used = weights + copies + moments + due + active + top
+    return Memory(weights + copies, due, moments, active, top, MARGIN * used + context)
 
 
 def stored_memory(shape: Shape, setting: Setting) -> float:

@@ -120,6 +120,17 @@ def test_recomputing_keeps_one_block_and_the_stream() -> None:
     assert kept < selective < activations(*llama())[0]
 
 
+def test_blocks_that_are_computed_again_cast_their_weights_again() -> None:
+    """At the end of the backward pass one block's copies are left, at its beginning all."""
+    shape, setting = llama(checkpointing="full", accumulates=False)
+    found = training_memory(shape, setting)
+    assert found.gradients == 4 * shape.parameters
+    assert found.weights == 4 * shape.parameters + 2 * shape.block_matrices
+    kept = training_memory(*llama(micro_tokens=65_536, accumulates=False))
+    assert kept.gradients == 0
+    assert kept.weights == 4 * shape.parameters + 2 * shape.layers * shape.block_matrices
+
+
 def test_chunked_logits_are_small_and_smaller_states_as_well() -> None:
     shape = llama()[0]
     plain = 4_096 * shape.rows * 10
