@@ -12,11 +12,15 @@ from docs_blocks import PAGES, blocks_of
 from docs_sandbox import Sandbox, build_sandbox
 
 FIRST = ["docs/quickstart.md", "docs/tutorial.md"]
-# Pages that use what the quickstart leaves behind, and have commands that can be run.
+# Pages that use what the quickstart leaves behind, and have commands of ours that can be run.
 AFTER_QUICKSTART = [
     page
     for page in PAGES
-    if page not in FIRST and any(b.is_shell and "not run" not in b.notes for b in blocks_of(page))
+    if page not in FIRST
+    and any(
+        block.is_shell and "not run" not in block.notes and "langraft " in block.text
+        for block in blocks_of(page)
+    )
 ]
 
 
