@@ -5,12 +5,11 @@ from __future__ import annotations
 import abc
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import Sequence
 
 from langraft.core.errors import RunFailed
 from langraft.core.messages import warn
+from langraft.core.processes import end_session
 from langraft.serve.engine import EngineError
 from langraft.serve.upstream import Upstream
 
@@ -72,7 +71,7 @@ class ProcessEngine(abc.ABC):
             assert self._process is not None
             code = await self._process.wait()
             self._upstream = None
-            _end_session(self._process)
+            end_session(self._process.pid)
             warn(f"the engine's process ended (code {code}); starting it again")
             await asyncio.sleep(PAUSE_SECONDS)
             with contextlib.suppress(RunFailed):
@@ -98,7 +97,7 @@ class ProcessEngine(abc.ABC):
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        _end_session(self._process)
+        end_session(self._process.pid)
 
     def _end(self, process: asyncio.subprocess.Process) -> None:
         """Ask the process to go."""
@@ -118,9 +117,3 @@ class ProcessEngine(abc.ABC):
         if self._upstream is None:
             raise EngineError("the engine is starting, try again", 503, "engine_unavailable")
         return self._upstream
-
-
-def _end_session(process: asyncio.subprocess.Process) -> None:
-    """End what a process that is gone has started: vLLM's workers outlive it, with their memory."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)

@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -30,6 +29,7 @@ from typing import IO, Any
 import numpy as np
 
 from langraft.core.errors import BadInput, RunFailed
+from langraft.core.processes import end_session
 from langraft.train.ranks import ALONE, Ranks
 
 NAME = "policy"
@@ -202,5 +202,4 @@ def _end(process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    with contextlib.suppress(ProcessLookupError):  # its workers, where it could not end them
-        os.killpg(process.pid, signal.SIGKILL)
+    end_session(process.pid)
