@@ -262,6 +262,11 @@ def test_expand(tree: Path, paths: list[str], names: list[str]) -> None:
     assert expand(paths, tree) == [tree / name for name in names]
 
 
+def test_a_glob_that_pathlib_refuses(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'///x': not a usable path or glob"):
+        expand(["///x"], tmp_path)
+
+
 def test_expand_takes_absolute_paths_and_brackets(tree: Path) -> None:
     (tree / "x[1].txt").touch()
     assert expand([f"{tree}/*.jsonl"], Path("elsewhere")) == [tree / "b.jsonl"]

@@ -268,6 +268,26 @@ def test_a_zip_archive_is_read_like_a_folder(tmp_path: Path) -> None:
         load_exam("cmmlu", "cut.zip", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("local", "central", "value", "why"),
+    [(6, 8, 1, "encrypted"), (8, 10, 99, "compression method")],  # flags, and the method
+)
+def test_a_zip_archive_that_only_other_programs_open(
+    local: int, central: int, value: int, why: str, tmp_path: Path
+) -> None:
+    """The bytes of APPNOTE 4.3.7 and 4.3.12, for every member."""
+    zipped(tmp_path / "odd.zip", ZIPPED)
+    data = bytearray((tmp_path / "odd.zip").read_bytes())
+    for signature, place in ((b"PK\3\4", local), (b"PK\1\2", central)):
+        start = data.find(signature)
+        while start >= 0:
+            data[start + place] = value
+            start = data.find(signature, start + 1)
+    (tmp_path / "odd.zip").write_bytes(data)
+    with pytest.raises(BadInput, match=rf"odd\.zip: not a readable zip archive \(.*{why}"):
+        load_exam("cmmlu", "odd.zip", tmp_path)
+
+
 def test_a_data_set_of_the_hub_is_read_with_the_archives_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ def _places(pattern: str, root: Path) -> Iterable[Path]:
     anchor = Path(pattern).anchor
     try:
         return list(Path(anchor or root).glob(pattern[len(anchor) :]))
-    except (ValueError, NotImplementedError) as error:  # pathlib's for `//x` and the like
+    except (ValueError, NotImplementedError) as error:  # pathlib's own, for `///x` and the like
         raise BadInput(f"{pattern!r}: not a usable path or glob ({error})") from error
 
 
