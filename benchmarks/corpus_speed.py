@@ -62,7 +62,7 @@ def cpu_seconds(command: list[str]) -> tuple[float, float]:
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans come to us and count
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    spent, peak, failed = 0.0, 0, False
+    spent, peak = 0.0, 0
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         while True:
@@ -74,8 +74,7 @@ def cpu_seconds(command: list[str]) -> tuple[float, float]:
             peak = max(peak, usage.ru_maxrss)
             if pid == process.pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                failed = bool(process.returncode)
-        if failed:
+        if process.returncode:
             said.seek(0)
             raise SystemExit(f"{' '.join(command[:4])} failed:\n{said.read()[-2000:].decode()}")
     return spent, peak / 1e3
