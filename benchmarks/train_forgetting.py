@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--evaluate", type=int, default=16)
     parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument("--new-share", type=float, default=0.95, help="of the new language")
     parser.add_argument("--budget", type=float, default=0.03)
     parser.add_argument("--held-bytes", type=int, default=4_000, help="of each language")
     arguments = parser.parse_args()
@@ -87,7 +88,7 @@ def main() -> None:
         lr=arguments.lr,
         row_tokens=64,
         batch_tokens=512,
-        mix={"zh": 0.95, "en": 0.05},
+        mix={"zh": arguments.new_share, "en": 1 - arguments.new_share},
         schedule="constant",
         warmup=0.3,
         evaluate=arguments.evaluate,

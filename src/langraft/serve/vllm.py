@@ -16,6 +16,7 @@ import jinja2
 
 from langraft.checkpoint.folder import load_tokenizer
 from langraft.core.errors import BadInput, RunFailed
+from langraft.core.processes import ends_with_us
 from langraft.serve.engine import End, EngineError, Generation, Piece, TokenProbability
 from langraft.serve.process import START_SECONDS, ProcessEngine
 from langraft.serve.templates import rendered
@@ -68,7 +69,7 @@ class VllmEngine(ProcessEngine):
         }
         words = [word for pair in options.items() for word in pair]
         command = (self._program, "serve", str(self._folder), *words)
-        process = await self._spawn(command, asyncio.subprocess.DEVNULL)
+        process = await self._spawn(ends_with_us(command), asyncio.subprocess.DEVNULL)
         upstream = Upstream(("127.0.0.1", port), self._key)
         try:
             async with asyncio.timeout(START_SECONDS):

@@ -29,7 +29,7 @@ from typing import IO, Any
 import numpy as np
 
 from langraft.core.errors import BadInput, RunFailed
-from langraft.core.processes import end_session
+from langraft.core.processes import end_session, ends_with_us
 from langraft.train.ranks import ALONE, Ranks
 
 NAME = "policy"
@@ -125,8 +125,9 @@ class _Server:
         }
         words = [word for pair in options.items() for word in pair]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+        command = [found, "serve", str(folder), *words, *["--enable-sleep-mode"] * sleeps]
         self._process = subprocess.Popen(
-            [found, "serve", str(folder), *words, *["--enable-sleep-mode"] * sleeps],
+            ends_with_us(command),
             env=os.environ | {"VLLM_SERVER_DEV_MODE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=self._said,
