@@ -116,7 +116,7 @@ def main() -> None:
             print(
                 f"{name}: {parity.same_lines}/{parity.lines} lines with the same ids (transformers "
                 f"{parity.transformers_lines}), top-1 {parity.top_1:.2%} of {parity.positions} "
-                f"({TARGET:.1%}: {verdict}), KL {parity.mean_kl:.1e}, greedy {parity.passage_same}"
+                f"({TARGET:.1%}: {verdict}), KL {parity.mean_kl:.1e}, greedy {parity.greedy}"
             )
             file.unlink()
     if options.json:

@@ -69,6 +69,12 @@ class Parity:
     passage_gap: float | None
     passage: str
 
+    @property
+    def greedy(self) -> str:
+        """How far the greedy tokens agree, and the lead at the first that does not."""
+        lead = "" if self.passage_gap is None else f" (a lead of {self.passage_gap:.4f} there)"
+        return f"{self.passage_same}/{GENERATED}{lead}"
+
 
 def mixed_lines(encoder: Encoder, texts: Sequence[str], count: int = LINES) -> list[str]:
     """`count` lines: hard ones, lines of `texts`, and the rest pieces of the vocabulary itself,
@@ -139,7 +145,7 @@ def _report(found: Parity, kind: str) -> None:
     say(
         f"parity ({kind}): same ids {found.same_lines}/{found.lines} "
         f"(transformers {found.transformers_lines}), top-1 {found.top_1:.2%} of "
-        f"{found.positions}, KL {found.mean_kl:.2e}, greedy {found.passage_same}/{GENERATED}"
+        f"{found.positions}, KL {found.mean_kl:.2e}, greedy {found.greedy}"
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -137,12 +138,14 @@ def test_the_same_model_gives_the_same_bytes(byte_model: Path, tmp_path: Path) -
 
 
 def test_a_wrong_weight_or_another_vocabulary_fails_the_check(
-    byte_model: Path, piece_model: Path, tmp_path: Path
+    byte_model: Path, piece_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_gguf(byte_model, tmp_path / "x.gguf", "f16")
     other = save_model(tmp_path / "other", byte_model, rope_parameters=ROPES["linear"])
     with pytest.raises(RunFailed, match="99% is the least for f16"):
         check_export(other, tmp_path / "x.gguf", "f16", TEXTS)
+    said = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"greedy \d+/24 \(a lead of \d\.\d{4} there\)", said)
     with pytest.raises(RunFailed, match="lines have other ids"):
         check_export(piece_model, tmp_path / "x.gguf", "f16", TEXTS)
 
