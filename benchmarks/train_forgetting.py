@@ -1,10 +1,11 @@
 """What the forgetting meter's actions do on a real model: the grafted model of a finished run reads
 Chinese at a rate that harms its English, once with a fixed mix and once with each action.
 
-    python benchmarks/train_forgetting.py RUN [--json FILE] [--only fixed raise-replay lower-rate]
+    python benchmarks/train_forgetting.py RUN [--json FILE] [--page FILE.html] [--only fixed ...]
 
-RUN is a run of two languages, done up to its graft (`make demo` leaves one). Everything differs in
-the action alone: text, order, rate, schedule. Bits per byte are measured on the run's hold-out.
+RUN is a run of two languages, done up to its graft (`make demo` leaves one). Nothing differs but
+the action: text, order, rate and schedule are the same. Bits per byte are measured on the run's
+hold-out. What FILE holds already with the same settings is not trained again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from langraft.pipeline.run import METRICS, Run
 from langraft.pipeline.training import new_rows_of, place_of
 from langraft.pipeline.watch import Watch
 from langraft.recipe import Forgetting, Pretrain, load_recipe
+from langraft.report.charts import Chart, Guide, Line, line_chart
+from langraft.report.vocabulary import write_table_page
 from langraft.tokenizer.encoder import load_encoder
 from langraft.train.pretrain import pretrain
 
@@ -74,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="HTML with the curves")
     parser.add_argument("--only", nargs="*", choices=ACTIONS, default=list(ACTIONS))
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--evaluate", type=int, default=16)
@@ -94,28 +99,58 @@ def main() -> None:
         evaluate=arguments.evaluate,
         checkpoint_seconds=1e9,
     )
-    rules = Forgetting(
-        max_rise=arguments.budget, act_at=0.3, replay_step=0.2, max_replay=0.6, rate_factor=0.5
-    )
+    rules = Forgetting(max_rise=arguments.budget)
+    keys = ("steps", "evaluate", "lr", "new_share", "budget", "held_bytes")
+    found: dict[str, Any] = {key: getattr(arguments, key) for key in keys}
+    if arguments.json and arguments.json.exists():
+        before = json.loads(arguments.json.read_text())
+        if all(before.get(key) == value for key, value in found.items()):
+            found = before
     with tempfile.TemporaryDirectory() as work:
         this = run_in(arguments.run, Path(work) / "run", arguments.held_bytes)
         frame = document_frame(load_tokenizer(this.base))
         base = bits_of(this, load_model(this.base), load_encoder(this.base), frame, "base")
-        found: dict[str, Any] = {"base": base, "steps": arguments.steps, "lr": arguments.lr}
+        found["base"] = base
         for action in arguments.only:
+            if action in found:
+                continue
             found[action] = taught(this, stage, rules, base, action)
             if arguments.json:
                 arguments.json.write_text(json.dumps(found, indent=2) + "\n")
     print(
-        f"{arguments.steps} steps of 512 tokens, lr {arguments.lr:g}, budget {rules.max_rise:.0%}"
+        f"{arguments.steps} steps of 512 tokens, {arguments.new_share:.1%} Chinese, "
+        f"lr {arguments.lr:g}, budget {rules.max_rise:.0%}"
     )
-    for action in arguments.only:
+    actions = [action for action in ACTIONS if action in found]
+    for action in actions:
         row = found[action]
         bits = " ".join(
             f"{n} {row['bits']['before'][n]:.3f} -> {v:.3f}"
             for n, v in row["bits"]["after"].items()
         )
         print(f"{action:14} worst rise {row['worst_rise']:+.1%}  {bits}  mix {row['mix']}")
+    if arguments.page:
+        charts = drawn(found, actions)
+        write_table_page(arguments.page, "The forgetting meter's actions", "", charts, (), ())
+
+
+def drawn(found: dict[str, Any], actions: list[str]) -> list[Chart]:
+    """English and Chinese at every evaluation, a curve an action."""
+    tones = {"fixed": "old", "raise-replay": "new", "lower-rate": "graft"}
+
+    def lines(value: Callable[[dict[str, Any]], float]) -> list[Line]:
+        return [
+            Line(action, [(r["step"], value(r)) for r in found[action]["seen"]], tones[action])
+            for action in actions
+        ]
+
+    guides = [Guide("budget", 100 * found["budget"], "limit"), Guide("untouched base", 0.0, "base")]
+    rise = lines(lambda r: 100 * r["forgetting"]["rise"])
+    new = lines(lambda r: r["bits"]["zh"])
+    return [
+        line_chart("English: rise over the base, % of its bits per byte", "step", rise, guides),
+        line_chart("Chinese: bits per byte", "step", new),
+    ]
 
 
 if __name__ == "__main__":

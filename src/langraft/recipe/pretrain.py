@@ -111,8 +111,8 @@ class Forgetting(Section):
 
     max_rise: Annotated[float, Field(ge=0)] = 0.03
     on_breach: Literal["warn", "stop", "raise-replay", "lower-rate"] = "warn"
-    act_at: Fraction = 0.7
-    replay_step: Fraction = 0.15
+    act_at: Fraction = 0.3
+    replay_step: Fraction = 0.2
     max_replay: Fraction = 0.6
     rate_factor: Fraction = 0.5
     suites: Mapping[str, Annotated[int, Field(ge=0)]] = {}

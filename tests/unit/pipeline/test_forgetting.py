@@ -54,24 +54,24 @@ def _language(name: str, documents: int, seed: int) -> Shard:
 
 def test_below_the_line_nothing_happens() -> None:
     course = _course()
-    factor, record = _meter(on_breach="raise-replay").judge({"en": 1.02}, course)
-    assert (factor, record) == (1.0, {"rise": 0.02, "source": "en"})
+    factor, record = _meter(on_breach="raise-replay").judge({"en": 1.008}, course)
+    assert (factor, record) == (1.0, {"rise": 0.008, "source": "en"})
     assert course.shares == MIX
 
 
 def test_replay_is_raised_before_the_budget_is_used_up() -> None:
     course, meter = _course(), _meter(on_breach="raise-replay", replay_step=0.3, max_replay=0.5)
-    factor, record = meter.judge({"en": 1.025}, course)
+    factor, record = meter.judge({"en": 1.0125}, course)
     assert (factor, record["replay"]) == (1.0, 0.35)
     assert course.shares == pytest.approx({"zh": 0.65, "en": 0.35})
-    meter.judge({"en": 1.025}, course)
-    meter.judge({"en": 1.025}, course)
+    meter.judge({"en": 1.0125}, course)
+    meter.judge({"en": 1.0125}, course)
     assert course.shares == pytest.approx({"zh": 0.5, "en": 0.5})
 
 
 def test_the_rate_is_lowered_or_the_run_stopped() -> None:
     course = _course()
-    factor, _ = _meter(on_breach="lower-rate").judge({"en": 1.025}, course)
+    factor, _ = _meter(on_breach="lower-rate").judge({"en": 1.0125}, course)
     assert factor == 0.5
     assert _meter(on_breach="stop").judge({"en": 1.025}, course)[0] == 1.0
     with pytest.raises(RunFailed, match=r"en is \+4.0% above the base \(limit \+3.0%\)"):
