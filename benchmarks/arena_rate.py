@@ -7,10 +7,11 @@ on the same votes.
 The peer is fschat 0.2.36 (`elo_analysis.compute_elo`; `compute_elo_mle_with_tie`, where
 scikit-learn solves Bradley-Terry). FastChat's main branch has since replaced the second by
 L-BFGS-B on counted outcomes, which no release holds: `counted` is that method written anew on the
-peer's scipy. One resample of the release takes seconds, so `--peer-rounds` of them are timed and
-their mean is multiplied by the rounds; the ratio is of that product. A resample that takes longer
-than `--peer-limit` seconds is given up: the ratio is then a lower bound. `processor` is seconds of
-all threads: its ratio holds on a busy machine too, and leaves out that we use both cores.
+peer's scipy, with the drawing of its resamples (`drawn`), which is the same as ours. One resample
+of the release takes seconds, so `--peer-rounds` of them are timed and their mean is multiplied by
+the rounds; the ratio is of that product. A resample that takes longer than `--peer-limit` seconds
+is given up: the ratio is then a lower bound. `processor` is seconds of all threads: its ratio holds
+on a busy machine too, and leaves out that we use both cores.
 """
 
 from __future__ import annotations
@@ -82,8 +83,9 @@ if "counted" in sys.argv[4:]:
     rows = np.stack([saved["a"], saved["b"], saved["outcome"]], 1)
     (a, b, outcome), counts = (lambda u, c: (u.T, c))(*np.unique(rows, axis=0, return_counts=True))
     share = counts / counts.sum()
-    draws = np.random.default_rng(0).multinomial(len(frame), share, size=5 * rounds)
     start, cpu = time.perf_counter(), time.process_time()
+    draws = np.random.default_rng(0).multinomial(len(frame), share, size=5 * rounds)
+    seconds["drawn"] = (time.perf_counter() - start) / len(draws)
     for draw in draws:
         fit(a, b, outcome / 2, draw / len(frame))
     seconds["counted"] = (time.perf_counter() - start) / len(draws)
@@ -149,6 +151,8 @@ def compare(result: dict[str, dict[str, float]], votes: Ballots, args: argparse.
     if run.returncode:
         sys.exit(f"{args.peer} cannot run FastChat's code, see above (`make bench-setup`)")
     peer = json.loads(run.stdout.splitlines()[-1])
+    if "drawn" in peer["seconds"]:
+        result["bradley-terry"]["peer_seconds_a_round_drawn"] = peer["seconds"].pop("drawn")
     for name, seconds in peer["seconds"].items():
         system, key = ("bradley-terry", "_counted") if name == "counted" else (name, "")
         result[system][f"peer_seconds_a_round{key}"] = seconds
