@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
+import sys
 from collections.abc import Sequence
+
+# prctl(PR_SET_PDEATHSIG, SIGTERM) outlives exec; util-linux's setpriv knows it since 2.33 only.
+TIE = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() == int(sys.argv[1]):  # else it is gone already
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def end_session(leader: int) -> None:
@@ -22,7 +30,7 @@ def end_session(leader: int) -> None:
 
 def ends_with_us(command: Sequence[str]) -> list[str]:
     """The command, asked by Linux to end (SIGTERM) when the thread that starts it does, `kill -9`
-    included; as it is where util-linux's `setpriv` is missing.
+    included; elsewhere as it is.
     """
-    setpriv = shutil.which("setpriv")
-    return [*([setpriv, "--pdeathsig", "TERM"] if setpriv else []), *command]
+    tied = [sys.executable, "-ISc", TIE, str(os.getpid())] if sys.platform == "linux" else []
+    return [*tied, *command]

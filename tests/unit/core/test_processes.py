@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 
@@ -22,13 +21,25 @@ def test_what_a_killed_process_left_ends_and_the_end_of_the_pipe_shows_it() -> N
         end_session(process.pid)
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="util-linux's setpriv is missing")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows of such ends")
 def test_a_process_ends_with_the_one_that_started_it_and_was_killed() -> None:
     """It holds the pipe open as long as it lives."""
-    lines = f"import subprocess; subprocess.Popen({ends_with_us(['sleep', '600'])!r})"
-    command = [sys.executable, "-c", f"{lines}; print('started', flush=True); input()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"started\n"
-        process.kill()
-        assert process.communicate(timeout=60) == (b"", None)
+    lines = (
+        "import subprocess",
+        "from langraft.core.processes import ends_with_us",
+        "process = subprocess.Popen(ends_with_us(['sh', '-c', 'echo started; exec sleep 600']))",
+        "process.wait()",
+    )
+    with subprocess.Popen([sys.executable, "-c", ";".join(lines)], stdout=subprocess.PIPE) as ours:
+        assert ours.stdout is not None
+        assert ours.stdout.readline() == b"started\n"
+        ours.kill()
+        assert ours.communicate(timeout=60)[0] == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows of such ends")
+def test_a_process_whose_starter_is_gone_already_does_not_begin() -> None:
+    command = ends_with_us(["echo", "begun"])
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"begun\n"
+    orphan = [*command[:3], "1", *command[4:]]
+    assert subprocess.run(orphan, capture_output=True, check=True).stdout == b""
