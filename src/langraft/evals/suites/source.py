@@ -103,8 +103,8 @@ def _zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
                 if not member.is_dir() and wanted(name):
                     _bound(path, member.filename, member.file_size)
                     yield name, archive.read(member)
-    # of zipfile, for a compression that it lacks, and for a password
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    # zipfile's RuntimeError is for a password or, one class below it, a compression it lacks
+    except (zipfile.BadZipFile, RuntimeError) as error:
         raise BadInput(f"{path}: not a readable zip archive ({error})") from error
 
 
