@@ -5,13 +5,15 @@ Chinese at a rate that harms its English, once with a fixed mix and once with ea
 
 RUN is a run of two languages, done up to its graft (`make demo` leaves one). Nothing differs but
 the action: text, order, rate and schedule are the same. Bits per byte are measured on the run's
-hold-out. What FILE holds already with the same settings is not trained again.
+hold-out. What FILE holds already is not trained again; a FILE of other settings is
+refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,7 @@ from langraft.report.vocabulary import write_table_page
 from langraft.tokenizer.encoder import load_encoder
 from langraft.train.pretrain import pretrain
 
+COLUMNS = ("action", "worst rise of English", "last rise", "Chinese bits", "English in the mix")
 ACTIONS = {"fixed": "warn", "raise-replay": "raise-replay", "lower-rate": "lower-rate"}
 
 
@@ -100,12 +103,17 @@ def main() -> None:
         checkpoint_seconds=1e9,
     )
     rules = Forgetting(max_rise=arguments.budget)
-    keys = ("steps", "evaluate", "lr", "new_share", "budget", "held_bytes")
-    found: dict[str, Any] = {key: getattr(arguments, key) for key in keys}
+    settings = {
+        "run": str(arguments.run.resolve()),
+        "held_bytes": arguments.held_bytes,
+        "stage": stage.model_dump(mode="json"),
+        "rules": rules.model_dump(mode="json"),
+    }
+    found: dict[str, Any] = {"settings": settings}
     if arguments.json and arguments.json.exists():
-        before = json.loads(arguments.json.read_text())
-        if all(before.get(key) == value for key, value in found.items()):
-            found = before
+        found = json.loads(arguments.json.read_text())
+        if found.get("settings") != settings:
+            sys.exit(f"{arguments.json} holds another run or other settings; name another file")
     with tempfile.TemporaryDirectory() as work:
         this = run_in(arguments.run, Path(work) / "run", arguments.held_bytes)
         frame = document_frame(load_tokenizer(this.base))
@@ -122,16 +130,25 @@ def main() -> None:
         f"lr {arguments.lr:g}, budget {rules.max_rise:.0%}"
     )
     actions = [action for action in ACTIONS if action in found]
-    for action in actions:
-        row = found[action]
-        bits = " ".join(
-            f"{n} {row['bits']['before'][n]:.3f} -> {v:.3f}"
-            for n, v in row["bits"]["after"].items()
-        )
-        print(f"{action:14} worst rise {row['worst_rise']:+.1%}  {bits}  mix {row['mix']}")
+    rows = [row_of(action, found[action]) for action in actions]
+    for row in rows:
+        print("  ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, row, strict=True)))
     if arguments.page:
+        title = "The forgetting meter's actions"
         charts = drawn(found, actions)
-        write_table_page(arguments.page, "The forgetting meter's actions", "", charts, (), ())
+        write_table_page(arguments.page, title, "", charts, COLUMNS, rows, what="forgetting")
+
+
+def row_of(action: str, seen: dict[str, Any]) -> list[str]:
+    """What one action did, under COLUMNS."""
+    chinese = [seen["bits"][when]["zh"] for when in ("before", "after")]
+    return [
+        action,
+        f"{seen['worst_rise']:+.1%}",
+        f"{seen['last_rise']:+.1%}",
+        f"{chinese[0]:.3f} to {chinese[1]:.3f}",
+        f"{seen['mix']['en']:.1%}",
+    ]
 
 
 def drawn(found: dict[str, Any], actions: list[str]) -> list[Chart]:
@@ -144,7 +161,10 @@ def drawn(found: dict[str, Any], actions: list[str]) -> list[Chart]:
             for action in actions
         ]
 
-    guides = [Guide("budget", 100 * found["budget"], "limit"), Guide("untouched base", 0.0, "base")]
+    guides = [
+        Guide("budget", 100 * found["settings"]["rules"]["max_rise"], "limit"),
+        Guide("untouched base", 0.0, "base"),
+    ]
     rise = lines(lambda r: 100 * r["forgetting"]["rise"])
     new = lines(lambda r: r["bits"]["zh"])
     return [

@@ -43,7 +43,7 @@ def write_plan(
         f"{found['base']} on {found['devices']:,} x {found['device']['title']}: "
         f"{hours['usual']:,.3g} hours, between {hours['good']:,.3g} and {hours['poor']:,.3g}."
     )
-    write_table_page(page, f"Plan of {found['recipe']}", lede, charts, columns, rows)
+    write_table_page(page, f"Plan of {found['recipe']}", lede, charts, columns, rows, what="plan")
 
 
 def _curve(title: str, x_label: str, key: str, points: Sequence[Mapping[str, Any]]) -> Chart:

@@ -100,8 +100,10 @@ def write_table_page(
     columns: Sequence[str],
     rows: Rows,
     bars: Sequence[tuple[str, str, float]] = (),
+    *,
+    what: str = "tokenizer",
 ) -> None:
-    """Write a page of charts above one table.
+    """Write a page of charts above one table, `what` above its title.
 
     Raises:
         RunFailed: the page cannot be written.
@@ -114,5 +116,6 @@ def write_table_page(
         columns=columns,
         rows=rows,
         bars=bars,
+        what=what,
     )
     write_atomic(page, html)

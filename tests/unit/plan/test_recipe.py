@@ -154,6 +154,7 @@ def test_the_verb(tmp_path: Path) -> None:
     assert found["money"]["usual"] == pytest.approx(0.5 * found["hours"]["usual"])
     text = page.read_text()
     assert "Plan of quickstart-zh" in text
+    assert "<b>langraft</b> plan" in text
     assert text.count("<svg") == 4
 
 
